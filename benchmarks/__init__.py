@@ -1,0 +1,1 @@
+"""What the router measures beside its peers; run by `python -m benchmarks`, not shipped in the wheel."""

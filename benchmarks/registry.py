@@ -1,0 +1,14 @@
+"""All benchmarks, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmarks import best, demo, fewshot, finetune, frozen, scratch, speed, zeroshot
+from benchmarks.figures import Benchmark
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    module.BENCHMARK.name: module.BENCHMARK
+    # The quick ones first: whoever runs them all sees something soon.
+    for module in (demo, zeroshot, frozen, speed, best, fewshot, scratch, finetune)
+}

@@ -1,0 +1,62 @@
+"""A trainable local tool router for DSPy programs; names are resolved on demand, so importing this is cheap."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dspy_router.evaluation.metrics import Evaluation, evaluate
+    from dspy_router.learning.trainer import TrainConfig, TrainReport, fit
+    from dspy_router.program.agent import RoutedAgent
+    from dspy_router.program.router_optimizer import RouterOptimizer
+    from dspy_router.records import Decision, Episode, Step, ToolCard
+    from dspy_router.routing.encoders import HashEncoder
+    from dspy_router.routing.router import Router
+
+__all__ = [
+    "Decision",
+    "Episode",
+    "Evaluation",
+    "HashEncoder",
+    "RoutedAgent",
+    "Router",
+    "RouterOptimizer",
+    "Step",
+    "ToolCard",
+    "TrainConfig",
+    "TrainReport",
+    "evaluate",
+    "fit",
+]
+
+# torch and dspy take seconds to import; whoever needs only a record or a metric shall not pay for them.
+_HOMES = {
+    "Decision": "dspy_router.records",
+    "Episode": "dspy_router.records",
+    "Evaluation": "dspy_router.evaluation.metrics",
+    "HashEncoder": "dspy_router.routing.encoders",
+    "RoutedAgent": "dspy_router.program.agent",
+    "Router": "dspy_router.routing.router",
+    "RouterOptimizer": "dspy_router.program.router_optimizer",
+    "Step": "dspy_router.records",
+    "ToolCard": "dspy_router.records",
+    "TrainConfig": "dspy_router.learning.trainer",
+    "TrainReport": "dspy_router.learning.trainer",
+    "evaluate": "dspy_router.evaluation.metrics",
+    "fit": "dspy_router.learning.trainer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("dspy-router")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dspy_router' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__, "__version__"]

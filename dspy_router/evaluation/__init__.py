@@ -1,0 +1,1 @@
+"""Compares routers: records in, figures out; knows neither torch nor dspy."""

@@ -1,0 +1,116 @@
+"""How to train, and what training did."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train.
+
+    Attributes:
+        objective: `"cross_entropy"`, or `"contrastive"` with hard negatives.
+        epochs: Most passes over the examples.
+        batch_size: Examples a step; None takes a fortieth of them, but at least 16 and at most 256 (64 when the encoder
+            trains).
+        learning_rate: Of the policy, at its peak; it rises over the first tenth of the steps and falls as a cosine.
+        encoder_learning_rate: Of an encoder that trains; None takes 1e-4 for a pretrained one, 2e-3 from scratch.
+        prior: Strength λ of a Gaussian prior around the zero-shot policy: `λ / 2n · Σ θ²` over n examples, so that it
+            matters where examples are few.
+        deep_from: Examples a label, on average, from which the policy gets its hidden layer; with fewer it overfits.
+        neighbours: How many of the nearest training queries each later decision asks as well; 0 asks none. Better
+            where users repeat each other's words, but slower and larger; see `NeighbourPolicy`.
+        smoothing: Label smoothing of the cross-entropy, in [0, 1).
+        balance: 0 leaves frequent tools their weight, 1 makes all tools count alike.
+        hard_negatives: Wrong tools that the contrastive objective holds a query against.
+        train_encoder: Whether the encoder trains too. A frozen sentence encoder is copied first, not changed.
+        mixed_precision: Whether an encoder that trains computes in bfloat16: twice as fast or more where the processor
+            has it, on CPUs too.
+        patience: Epochs without a better validation accuracy before training stops.
+        seed: Same seed, same weights.
+        device: Where to train: `"cpu"`, `"cuda"`, `"mps"`; None stays where the router is.
+        threads: CPU threads; None takes one for a frozen encoder's small tensors and leaves torch's setting otherwise.
+        checkpoint: Folder for checkpoints; a run that was killed goes on from there and ends as if it had not been.
+        remember: Training queries a tool that the router keeps to explain its decisions by; 0 keeps none.
+        progress: Whether work of more than two seconds shows a progress bar.
+    """
+
+    objective: Literal["cross_entropy", "contrastive"] = "cross_entropy"
+    epochs: int = 10
+    batch_size: int | None = None
+    learning_rate: float = 2e-3
+    encoder_learning_rate: float | None = None
+    prior: float = 1.0
+    deep_from: int = 30
+    neighbours: int = 0
+    smoothing: float = 0.1
+    balance: float = 0.0
+    hard_negatives: int = 16
+    train_encoder: bool = False
+    mixed_precision: bool = False
+    patience: int = 5
+    seed: int = 0
+    device: str | None = None
+    threads: int | None = None
+    checkpoint: str | None = None
+    remember: int = 20
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.objective not in ("cross_entropy", "contrastive"):
+            raise ValueError(f"The objective must be 'cross_entropy' or 'contrastive', got {self.objective!r}.")
+        for name in ("epochs", "batch_size", "patience", "hard_negatives", "threads"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
+        for name, low, high in (
+            ("learning_rate", 0, 10),
+            ("smoothing", 0, 0.999),
+            ("balance", 0, 1),
+            ("prior", 0, 1e6),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must lie in [{low}, {high}], got {getattr(self, name)!r}.")
+        for name in ("neighbours", "remember", "deep_from"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)!r}.")
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One pass over the examples: mean loss, seconds and, with a validation set, accuracy and log-loss there."""
+
+    epoch: int
+    loss: float
+    seconds: float
+    val_accuracy: float | None = None
+    val_loss: float | None = None
+
+
+@dataclass
+class TrainReport:
+    """What training did.
+
+    Attributes:
+        examples: Number of training examples.
+        epochs: One record a pass, in order.
+        best_epoch: The pass whose weights were kept, from 1.
+        accuracy_before: Share of right choices on the validation set before training; None without one.
+        accuracy_after: The same with the kept weights.
+        seconds: Wall-clock time of the whole.
+        resumed_from: Passes that a checkpoint brought along.
+    """
+
+    examples: int
+    epochs: list[EpochRecord] = field(default_factory=list)
+    best_epoch: int = 0
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+    seconds: float = 0.0
+    resumed_from: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dict."""
+        return asdict(self)

@@ -1,0 +1,1 @@
+"""Acts on decisions: the only folder that knows DSPy."""

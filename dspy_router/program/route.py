@@ -1,0 +1,116 @@
+"""A router as a DSPy module whose weights every save, copy and optimizer of DSPy carries along."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import copy
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import dspy
+from dspy.predict.parameter import Parameter
+
+from dspy_router.records import Decision, read_inputs
+from dspy_router.routing.router import Router
+
+STATE_VERSION = 1
+
+
+class Route(dspy.Module, Parameter):
+    """Asks a `Router` which tool to call.
+
+    DSPy saves the state of what is a `Parameter`, and of nothing else: weights on a bare module would be lost in
+    `program.save("program.json")`. As it is no `dspy.Predict`, optimizers of prompts do not touch it.
+
+    Attributes:
+        router: The router that decides.
+        lm: Unused; DSPy's `set_lm` and `get_lm` expect it on every parameter that is a module.
+    """
+
+    def __init__(self, router: Router) -> None:
+        """Wrap a router; it is shared with the caller, not copied.
+
+        Raises:
+            TypeError: If `router` is no `Router`.
+        """
+        super().__init__()
+        if not isinstance(router, Router):
+            raise TypeError(f"A Route wraps a dspy_router.Router; got {type(router).__name__}: {router!r:.80}.")
+        self.router = router
+        self.lm: dspy.BaseLM | None = None
+
+    def consult(self, inputs: str | Mapping[str, Any], allowed: Collection[str] | None = None) -> Decision:
+        """Which tool to call for these inputs; costs no call of a language model.
+
+        Args:
+            inputs: A text, or input fields, which are read as one text.
+            allowed: Names of the tools to choose from; all of them by default.
+
+        Raises:
+            ValueError: If the text is empty, or a name in `allowed` is no tool of the router.
+        """
+        text = inputs if isinstance(inputs, str) else read_inputs(inputs)
+        return self(text=text, allowed=allowed).decision
+
+    def forward(self, text: str, allowed: Collection[str] | None = None) -> dspy.Prediction:
+        """The router's decision on a text, as the field `decision`."""
+        return dspy.Prediction(decision=self.router.decide(text, allowed=allowed))
+
+    async def aforward(self, text: str, allowed: Collection[str] | None = None) -> dspy.Prediction:
+        """The same as `forward`: a decision takes milliseconds, too short to be worth a thread."""
+        return dspy.Prediction(decision=self.router.decide(text, allowed=allowed))
+
+    def reset(self) -> None:
+        """Leave the weights alone: DSPy resets a student's parameters before it optimizes its prompts."""
+
+    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
+        """The router's files as text, so that they fit into a JSON file."""
+        files = {name: base64.b64encode(data).decode("ascii") for name, data in self.router.to_files().items()}
+        return {
+            "version": STATE_VERSION,
+            "tools": list(self.router.tools),
+            "encoder": self.router.encoder.fingerprint,
+            "files": files,
+        }
+
+    def load_state(self, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> None:
+        """Take over a saved router; nothing changes where that fails.
+
+        Raises:
+            ValueError: If the state is damaged, of a newer version, or of a router for other tools than this one's.
+        """
+        files = _read_state(state)
+        self.router.check_tools(state.get("tools", ()))
+        router = Router.from_files(files, source="the saved program", **self._own_parts(state.get("encoder")))
+        router.check_tools(self.router.tools)
+        self.router = router
+
+    def _own_parts(self, encoder_fingerprint: str | None) -> dict[str, Any]:
+        """What a loaded router can or must take from this one: device, frozen encoder, a policy of the user's own."""
+        encoder, policy = self.router.encoder, self.router.policy
+        parts: dict[str, Any] = {"device": str(self.router.device)}
+        if encoder.fingerprint == encoder_fingerprint and not getattr(encoder, "trainable", False):
+            parts["encoder"] = encoder
+        if not type(policy).__module__.startswith("dspy_router."):
+            parts["policy"] = copy.deepcopy(policy)
+        return parts
+
+
+def _read_state(state: Mapping[str, Any]) -> dict[str, bytes]:
+    try:
+        version, files = state["version"], state["files"]
+    except (KeyError, TypeError) as error:
+        raise ValueError("The saved program holds no router where this program has one.") from error
+    if version != STATE_VERSION:
+        raise ValueError(
+            f"The saved program holds a router in format {version!r}; this version of dspy-router reads format "
+            f"{STATE_VERSION}. Install a newer dspy-router, or save the program again with this one."
+        )
+    decoded = {}
+    for name, text in files.items():
+        try:
+            decoded[name] = base64.b64decode(text, validate=True)
+        except (binascii.Error, TypeError, ValueError) as error:
+            raise ValueError(f"The saved program is damaged: '{name}' of its router cannot be decoded.") from error
+    return decoded

@@ -1,0 +1,246 @@
+"""The policy: from states and tools to a logit for every tool and for *none*."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dspy_router.routing.words import WordBag
+
+# Units of the corrections: a step of the optimizer should move the logits alike through each of them.
+_QUERY_SCALE = 10.0
+_WORD_SCALE = 4.0
+
+
+class States(NamedTuple):
+    """What a batch of decisions is made from.
+
+    Attributes:
+        vectors: One vector a decision, float32 [b, d]; of a query, it is the encoder's.
+        words: The words of each decision's text, b rows.
+    """
+
+    vectors: Tensor
+    words: WordBag
+
+    def select(self, rows: Tensor) -> States:
+        """The states of these numbers, int64 [m]."""
+        return States(self.vectors[rows], self.words.select(rows))
+
+
+class Tools(NamedTuple):
+    """What is known of the tools to choose from.
+
+    Attributes:
+        names: Their names, k of them.
+        views: Vectors of each card's views (description, name, parameters), float32 [k, 3, d].
+        word_rows: For each word id the row of `word_table` that holds it, int64 [v]; the last row if no card has it.
+        word_table: Weight of each card word in each card, float32 [c + 1, k]; the last row is zero.
+    """
+
+    names: tuple[str, ...]
+    views: Tensor
+    word_rows: Tensor
+    word_table: Tensor
+
+    def to(self, device: torch.device | str) -> Tools:
+        """The same tools on another device."""
+        return Tools(self.names, *(tensor.to(device) for tensor in self[1:]))
+
+    @property
+    def vectors(self) -> Tensor:
+        """One vector a tool, float32 [k, d]: its description's."""
+        return self.views[:, 0]
+
+
+class Policy(Protocol):
+    """What a router asks of a policy; any `nn.Module` with this `forward` will do.
+
+    `(states, tools, allowed) → logits [b, k + 1]`, last column *none*. `allowed` is a bool mask [b, k] or None;
+    the logit of a forbidden tool is −inf, *none* is always allowed. Permuting the tools must permute the columns.
+    """
+
+    def __call__(self, states: States, tools: Tools, allowed: Tensor | None = None) -> Tensor: ...
+
+
+class ToolSpacePolicy(nn.Module):
+    """Tools as points in a space of meaning and words; training moves the points.
+
+    Untrained, a tool's logit is `scale · (Σ_m w_m cos(query, view_m) + w_words · overlap(query words, card words))`,
+    and *none* stands at `scale · none_level`. With `view_weights=(1, 0, 0)` and `word_weight=0` that is the plain
+    cosine of query and description.
+
+    Training adds, all starting at zero, so that it departs from the zero-shot policy and not from chance:
+
+    * a shared projection of the query, `query + hidden @ project`, which moves all tools alike, unseen ones too;
+    * a correction per trained tool (and for *none*): a vector against the query, a vector against the hidden layer, a
+      weight for every word and pair of words, and a bias.
+
+    The hidden layer reads the query's vector and its words; it comes with enough examples, see
+    `TrainConfig.deep_from`. A tool that was added after training has no correction: it is reached by its card alone.
+
+    Chosen on toole's and clinc150's validation parts with frozen MiniLM vectors; `benchmarks/README.md` tells what was
+    kept and what was not.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        hidden: int = 1024,
+        word_dim: int = 256,
+        dropout: float = 0.5,
+        word_dropout: float = 0.3,
+        view_weights: Sequence[float] = (0.5, 0.25, 0.25),
+        word_weight: float = 0.25,
+        scale: float = 20.0,
+        none_level: float = 0.1,
+    ) -> None:
+        """Start as the zero-shot policy.
+
+        Args:
+            dim: Length of the encoder's vectors.
+            hidden: Width of the hidden layer.
+            word_dim: Length of the learned vector of a word.
+            dropout: Share of the hidden layer that is dropped in training.
+            word_dropout: Share of the words that is dropped in training.
+            view_weights: Weight of the cosine with the card's description, name and parameters.
+            word_weight: Weight of the overlap of words.
+            scale: Inverse temperature.
+            none_level: The similarity below which *none* is more likely than a tool.
+        """
+        super().__init__()
+        self.dim, self.hidden, self.word_dim = dim, hidden, word_dim
+        self.dropout, self.word_dropout = dropout, word_dropout
+        self.view_weights = nn.Parameter(torch.tensor(list(view_weights), dtype=torch.float32))
+        self.word_weight = nn.Parameter(torch.tensor(float(word_weight)))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+        self.none_level = nn.Parameter(torch.tensor(float(none_level)))
+        self.known: list[str] = []
+        self._column_cache: tuple[tuple[str, ...], Tensor] | None = None
+        self._allocate(tools=0, words=0, deep=False)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `from_config` needs to build a policy of the same shape, JSON-ready."""
+        names = ("dim", "hidden", "word_dim", "dropout", "word_dropout", "known", "words", "deep")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ToolSpacePolicy:
+        """A policy of this shape, its weights still to be loaded."""
+        settings = dict(config)
+        known, words, deep = settings.pop("known"), settings.pop("words"), settings.pop("deep")
+        policy = cls(**settings)
+        policy.known = list(known)
+        policy._allocate(tools=len(known), words=words, deep=deep)
+        return policy
+
+    @property
+    def words(self) -> int:
+        """Number of words that training has seen."""
+        return self.word_weights.shape[0]
+
+    @property
+    def deep(self) -> bool:
+        """Whether there is a hidden layer."""
+        return self.project.shape[0] > 0
+
+    def _allocate(self, *, tools: int, words: int, deep: bool) -> None:
+        hidden, word_dim = (self.hidden, self.word_dim) if deep else (0, 0)
+        self.word_vectors = nn.Parameter(torch.zeros(words, word_dim))
+        self.up_weights = nn.Parameter(torch.zeros(hidden, self.dim + word_dim))
+        self.up_biases = nn.Parameter(torch.zeros(hidden))
+        self.project = nn.Parameter(torch.zeros(hidden, self.dim))
+        # Row 0 of each correction is *none*; the rows of the known tools follow.
+        self.query_weights = nn.Parameter(torch.zeros(tools + 1, self.dim))
+        self.hidden_weights = nn.Parameter(torch.zeros(tools + 1, hidden))
+        self.word_weights = nn.Parameter(torch.zeros(words, tools + 1))
+        self.biases = nn.Parameter(torch.zeros(tools + 1))
+        self._column_cache = None
+
+    def prepare(
+        self, names: Sequence[str], words: int, *, deep: bool = True, generator: torch.Generator | None = None
+    ) -> None:
+        """Make room for the corrections of these tools and words; what was learned is kept.
+
+        Args:
+            names: The tools that training is about to see.
+            words: Size of the vocabulary.
+            deep: Whether there is to be a hidden layer; one that is there already stays.
+            generator: Source of the random start of the hidden layer.
+        """
+        device, was_deep = self.log_scale.device, self.deep
+        old = {name: tensor.detach().cpu() for name, tensor in self.named_parameters()}
+        self.known = [*self.known, *(name for name in names if name not in self.known)]
+        self._allocate(tools=len(self.known), words=words, deep=deep or was_deep)
+        with torch.no_grad():
+            if self.deep:
+                nn.init.normal_(self.word_vectors, std=1 / math.sqrt(self.word_dim), generator=generator)
+                bound = 1 / math.sqrt(self.up_weights.shape[1])
+                nn.init.uniform_(self.up_weights, -bound, bound, generator=generator)
+            for name, tensor in self.named_parameters():
+                tensor[tuple(slice(size) for size in old[name].shape)] = old[name]
+        self.to(device)
+
+    @property
+    def corrections(self) -> list[Tensor]:
+        """The weights that carry the policy away from the zero-shot one; all zero in it."""
+        return [self.project, self.query_weights, self.hidden_weights, self.word_weights]
+
+    def forward(self, states: States, tools: Tools, allowed: Tensor | None = None) -> Tensor:
+        """Logits, float32 [b, k + 1], last column *none*."""
+        query, words = states
+        scores = self._overlap(words, tools) * self.word_weight  # [b, k]
+        points = torch.einsum("kmd,m->kd", tools.views, self.view_weights)  # [k, d]
+        corrections = None
+        if self.known:
+            hidden, corrections = self._corrections(query, words)  # [b, h], [b, n + 1]
+            query = query + hidden @ self.project
+        scale = self.log_scale.exp()
+        logits = scale * (scores + query @ points.T)
+        none = (scale * self.none_level).expand(len(query))
+        if corrections is not None:
+            padded = F.pad(corrections, (0, 1))  # a last column of zeros for tools that training never saw
+            logits = logits + padded[:, self._columns(tools.names, padded.device)]
+            none = none + corrections[:, 0]
+        if allowed is not None:
+            logits = logits.masked_fill(~allowed, -math.inf)
+        return torch.cat([logits, none[:, None]], dim=1)
+
+    def _columns(self, names: tuple[str, ...], device: torch.device) -> Tensor:
+        cached = self._column_cache  # read once: another thread may be deciding among other tools
+        if cached is None or cached[0] is not names or cached[1].device != device:
+            rows = {name: row for row, name in enumerate(self.known, start=1)}
+            cached = (names, torch.tensor([rows.get(name, -1) for name in names], device=device))
+            self._column_cache = cached
+        return cached[1]
+
+    def _overlap(self, words: WordBag, tools: Tools) -> Tensor:
+        last = len(tools.word_table) - 1
+        known = words.indices < len(tools.word_rows)
+        rows = torch.where(known, tools.word_rows[words.indices.clamp(max=len(tools.word_rows) - 1)], last)
+        return F.embedding_bag(rows, tools.word_table, words.offsets, mode="sum", per_sample_weights=words.weights)
+
+    def _corrections(self, query: Tensor, words: WordBag) -> tuple[Tensor, Tensor]:
+        seen = words.indices < self.words
+        indices = torch.where(seen, words.indices, 0)
+        weights = words.weights * seen
+        if self.training:
+            weights = F.dropout(weights, self.word_dropout)
+        bag = {"offsets": words.offsets, "mode": "sum", "per_sample_weights": weights}
+        corrections = self.biases + _QUERY_SCALE * query @ self.query_weights.T
+        if self.words:
+            corrections = corrections + _WORD_SCALE * F.embedding_bag(indices, self.word_weights, **bag)
+        if not self.deep:
+            return query.new_zeros(len(query), 0), corrections
+        gist = F.embedding_bag(indices, self.word_vectors, **bag)
+        text = torch.cat([query * math.sqrt(self.dim), F.layer_norm(gist, (self.word_dim,))], dim=1)
+        text = F.dropout(text, self.dropout / 2, self.training)
+        hidden = F.dropout(F.gelu(F.linear(text, self.up_weights, self.up_biases)), self.dropout, self.training)
+        return hidden, corrections + hidden @ self.hidden_weights.T

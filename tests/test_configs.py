@@ -1,0 +1,81 @@
+"""Every shipped configuration: read strictly, its settings too, and its first line is the command that runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.setting import ZeroShotConfig
+from dspy_router.config import RunConfig, load_config, parse, read_yaml
+from dspy_router.learning.trainer import TrainConfig
+from dspy_router.routing.catalogue import build_encoder
+
+ROOT = Path(__file__).parent.parent
+BFCL = ROOT / "configs" / "bfcl.yaml"
+CONFIGS = sorted(set((ROOT / "configs").glob("*.yaml")) - {BFCL})
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_there_is_one_for_the_demo_and_for_each_kind_of_run():
+    assert {
+        "demo",
+        "clinc150",
+        "clinc150_finetune",
+        "clinc150_gru",
+        "clinc150_transformer",
+        "toole",
+        "toole_finetune",
+    } <= {path.stem for path in CONFIGS}
+
+
+def test_bfcl_is_read_strictly_complete_and_names_its_command():
+    """Its tools come with the questions: it is a benchmark's configuration, not a training run's."""
+    first = BFCL.read_text(encoding="utf-8").splitlines()[0]
+    assert first == "# python -m benchmarks zeroshot --on bfcl --config configs/bfcl.yaml"
+    settings = read_yaml(BFCL)
+    assert list(settings) == list(ZeroShotConfig.__dataclass_fields__)
+    assert parse(ZeroShotConfig, settings, where="bfcl") == ZeroShotConfig()
+    with pytest.raises(ValueError, match=r"unknown key 'word_wait' \(did you mean 'word_weight'\?\)"):
+        parse(ZeroShotConfig, {"word_wait": 1.0}, where="bfcl")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=relative)
+class TestEachConfig:
+    def test_the_first_line_is_the_command(self, path):
+        assert path.read_text(encoding="utf-8").splitlines()[0] == f"# dspy-router train {relative(path)}"
+
+    def test_it_is_read_strictly(self, path):
+        run = load_config(path)
+        assert run.data.train
+        parse(TrainConfig, run.train, where=relative(path))
+
+    def test_a_misspelt_setting_is_found(self, path):
+        run = load_config(path, ["train.epoch=3"])
+        with pytest.raises(ValueError, match=r"unknown key 'epoch' \(did you mean 'epochs'\?\)"):
+            parse(TrainConfig, run.train, where=relative(path))
+
+    def test_it_is_complete(self, path):
+        """A reader sees every setting in the file, also those that keep their default."""
+        assert list(read_yaml(path)) == list(RunConfig.__dataclass_fields__)
+        assert list(load_config(path).train) == list(TrainConfig.__dataclass_fields__)
+
+    def test_its_encoder_takes_its_options(self, path):
+        encoder = load_config(path).encoder
+        if encoder.options:
+            build_encoder(encoder.name, **encoder.options)
+
+    def test_no_comment_became_a_value(self, path):
+        """YAML starts a comment at a # only behind a space."""
+
+        def values(node):
+            children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+            return [node, *(value for child in children for value in values(child))]
+
+        assert not [value for value in values(read_yaml(path)) if isinstance(value, str) and "#" in value]
+
+    def test_each_run_has_an_output_of_its_own(self, path):
+        assert load_config(path).output == f"out/{path.stem}"
