@@ -7,9 +7,8 @@ from typing import Any
 
 from benchmarks.figures import Benchmark, Figure
 from benchmarks.setting import Setting
-from dspy_router.demo.show import Score, measure
+from dspy_router.demo.show import CONFIG, Score, measure
 from dspy_router.demo.tools import TOOLS, load_queries
-from dspy_router.learning.trainer import TrainConfig
 from dspy_router.routing.router import Router
 
 TARGET = 0.95
@@ -25,7 +24,7 @@ def run(setting: Setting) -> Iterator[Figure]:
     if setting.quick:
         train, test = train[::_QUICK_EVERY], test[::_QUICK_EVERY]
     router = Router.from_tools(TOOLS, encoder=setting.encoder.encoder)
-    config = setting.adapt(TrainConfig(progress=False))
+    config = setting.adapt(CONFIG)
     figures = measure(router, train, test, config=config, encoder_name="minilm")
     *others, ours = figures.scores
     answers = figures.answers
