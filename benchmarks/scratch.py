@@ -11,7 +11,7 @@ from benchmarks.training import count_right, train
 from dspy_router.learning.trainer import TrainConfig
 from dspy_router.routing.catalogue import build_encoder
 
-CONFIGS: Mapping[str, TrainConfig] = {"gru": TrainConfig(epochs=20), "transformer": TrainConfig(epochs=20)}
+CONFIGS: Mapping[str, TrainConfig] = {"gru": TrainConfig(epochs=12), "transformer": TrainConfig(epochs=12)}
 TARGET = 0.88
 
 

@@ -87,10 +87,10 @@ def test_eight_examples_are_enough_as_it_comes():
     assert choices(router, IDENTITY) == [row["tool"] for row in IDENTITY]
 
 
-def test_an_epoch_has_at_least_ten_steps(monkeypatch):
+def test_an_epoch_goes_over_few_examples_up_to_ten_times(monkeypatch):
     steps, step = [], torch.optim.Adam.step
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: steps.append(1) or step(self))
-    for batch_size, expected in ((500, 10), (4, 10), (1, 16)):  # 8 examples: 10 passes, 5 of two batches, 2 of eight
+    for batch_size, expected in ((500, 10), (4, 20), (1, 80)):  # 8 examples: 10 passes of one, two, eight batches
         steps.clear()
         fit(hash_router(), IDENTITY, config=quick(epochs=1, batch_size=batch_size))
         assert len(steps) == expected

@@ -30,8 +30,7 @@ _CAVEAT = (
     "The authors wrote these queries, and had seen what went wrong on the test queries before their last changes: the "
     "figures show that the demo works, not how a router will do on your queries."
 )
-# Of 10, 20 and 40 epochs, 20 were best in four folds of the training queries.
-CONFIG = TrainConfig(epochs=20, progress=False)
+CONFIG = TrainConfig(progress=False)
 Rows = Sequence[Mapping[str, Any]]
 
 

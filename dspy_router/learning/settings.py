@@ -12,7 +12,7 @@ class TrainConfig:
 
     Attributes:
         objective: `"cross_entropy"`, or `"contrastive"` with hard negatives.
-        epochs: Most passes over the examples.
+        epochs: Most passes over the examples; of few examples an epoch makes up to ten.
         batch_size: Examples a step; None takes a fortieth of them, but at least 16 and at most 256 (64 when the encoder
             trains).
         learning_rate: Of the policy, at its peak; it rises over the first tenth of the steps and falls as a cosine.
