@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dspy_router.learning.batches import Labelled, bucketed_batches, shuffled_batches, spread
+from dspy_router.learning.batches import Labelled, bucketed_batches, passes_an_epoch, shuffled_batches, spread
 from dspy_router.learning.checkpoints import Checkpoints
 from dspy_router.learning.losses import balanced_weights, contrastive, cross_entropy
 from dspy_router.learning.settings import EpochRecord, TrainConfig, TrainReport
@@ -29,11 +29,6 @@ from dspy_router.routing.toolset import card_text
 from dspy_router.routing.words import Vocabulary
 
 logger = logging.getLogger(__name__)
-
-# An epoch of few examples goes over them several times, to make about so many steps: of 10, 40 and 80, 80 was best with
-# 1, 5 and 10 examples a tool on clinc150 and toole.
-_FEW_STEPS = 80
-_MOST_PASSES = 10
 
 
 def fit(
@@ -136,12 +131,6 @@ class _Run:
             return self.config.batch_size
         return min(64 if self.encoder_trains else 256, max(16, len(self.train_set) // 40))
 
-    @property
-    def passes(self) -> int:
-        """How often an epoch goes over the examples: once, but of few as often as it takes to make some steps."""
-        steps = math.ceil(len(self.train_set) / self.batch_size)
-        return min(_MOST_PASSES, max(1, round(_FEW_STEPS / steps)))
-
     def train(self) -> TrainReport:
         """All epochs, from the last checkpoint if there is one."""
         config = self.config
@@ -213,7 +202,8 @@ class _Run:
             self.work.refresh()
             cast(nn.Module, self.encoder).train()
         self.policy.train()
-        steps = self.passes * math.ceil(len(self.train_set) / self.batch_size)
+        passes = passes_an_epoch(len(self.train_set), self.batch_size)
+        steps = passes * math.ceil(len(self.train_set) / self.batch_size)
         total, losses = steps * config.epochs, []
         bar = tqdm(self._batches(generator), f"epoch {epoch + 1}/{config.epochs}", steps, delay=2, leave=False,
                    disable=not config.progress)  # fmt: skip
@@ -237,7 +227,7 @@ class _Run:
 
     def _batches(self, generator: torch.Generator) -> Iterator[Tensor]:
         lengths = [len(text) for text in self.train_set.texts]
-        for _ in range(self.passes):
+        for _ in range(passes_an_epoch(len(lengths), self.batch_size)):
             if self.encoder_trains:
                 yield from bucketed_batches(lengths, self.batch_size, generator)
             else:
