@@ -12,7 +12,6 @@ from benchmarks.training import count_right, train
 from dspy_router.learning.trainer import TrainConfig
 from dspy_router.routing.encoders import SentenceEncoder
 
-# Without the hidden layer: what it adds to a frozen encoder, an encoder that learns brings itself.
 _SHARED: Mapping[str, Any] = {
     "train_encoder": True,
     "mixed_precision": True,
@@ -20,6 +19,7 @@ _SHARED: Mapping[str, Any] = {
     "epochs": 5,
 }
 CONFIGS: Mapping[str, TrainConfig] = {
+    # Without a hidden layer, which was a tenth of a point worse here.
     "clinc150": TrainConfig(**_SHARED, learning_rate=1e-3, deep_from=1_000_000),
     "toole": TrainConfig(**_SHARED, neighbours=50),
 }
