@@ -21,7 +21,7 @@ from dspy_router.learning.trainer import TrainConfig
 
 # What was found best; `ToolSpacePolicy`'s keyword arguments and how it is trained.
 POLICY: Mapping[str, Any] = {}
-CONFIG = TrainConfig(neighbours=50)
+CONFIG = TrainConfig(neighbours=50, smoothing=0.0, epochs=20)
 TARGET = 0.885
 SECONDS_TARGET = 120.0
 

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dspy_router.evaluation.metrics import Evaluation, evaluate
-    from dspy_router.learning.trainer import TrainConfig, TrainReport, fit
+    from dspy_router.learning.settings import RewardConfig, TrainConfig, TrainReport
+    from dspy_router.learning.trainer import fit
+    from dspy_router.learning.trials import ExploreConfig
     from dspy_router.program.agent import RoutedAgent
+    from dspy_router.program.joint_optimizer import JointOptimizer
     from dspy_router.program.router_optimizer import RouterOptimizer
+    from dspy_router.program.tuning.rollouts import Rollouts
     from dspy_router.records import Decision, Episode, Step, ToolCard
     from dspy_router.routing.encoders import HashEncoder
     from dspy_router.routing.router import Router
@@ -18,7 +22,11 @@ __all__ = [
     "Decision",
     "Episode",
     "Evaluation",
+    "ExploreConfig",
     "HashEncoder",
+    "JointOptimizer",
+    "RewardConfig",
+    "Rollouts",
     "RoutedAgent",
     "Router",
     "RouterOptimizer",
@@ -35,14 +43,18 @@ _HOMES = {
     "Decision": "dspy_router.records",
     "Episode": "dspy_router.records",
     "Evaluation": "dspy_router.evaluation.metrics",
+    "ExploreConfig": "dspy_router.learning.trials",
     "HashEncoder": "dspy_router.routing.encoders",
+    "JointOptimizer": "dspy_router.program.joint_optimizer",
+    "RewardConfig": "dspy_router.learning.settings",
+    "Rollouts": "dspy_router.program.tuning.rollouts",
     "RoutedAgent": "dspy_router.program.agent",
     "Router": "dspy_router.routing.router",
     "RouterOptimizer": "dspy_router.program.router_optimizer",
     "Step": "dspy_router.records",
     "ToolCard": "dspy_router.records",
-    "TrainConfig": "dspy_router.learning.trainer",
-    "TrainReport": "dspy_router.learning.trainer",
+    "TrainConfig": "dspy_router.learning.settings",
+    "TrainReport": "dspy_router.learning.settings",
     "evaluate": "dspy_router.evaluation.metrics",
     "fit": "dspy_router.learning.trainer",
 }

@@ -1,25 +1,23 @@
-"""The command line: dspy-router demo | train | evaluate | route | explain | tools."""
+"""The command line: dspy-router demo | train | optimize | evaluate | route | explain | tools."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from typer.core import TyperGroup
+
+from dspy_router.tables import show_decision, show_figures, show_optimization, show_scores, show_table
 
 if TYPE_CHECKING:
     from dspy_router.config import RunConfig
-    from dspy_router.evaluation.metrics import Evaluation, OptionScores
-    from dspy_router.records import Decision
     from dspy_router.routing.router import Router
 
 # What is raised for a user's mistake; anything else is a fault of this package and shows its traceback.
@@ -104,8 +102,34 @@ def train(
     passes = f"{len(report.epochs)} epochs, kept the {report.best_epoch}." if val else f"{len(report.epochs)} epochs."
     typer.echo(f"Trained on {report.examples} examples in {report.seconds:.1f} s, {passes}")
     if val:
-        _print_figures(score(router, val), f"Validation: {', '.join(run.data.val)}")
+        show_figures(score(router, val), f"Validation: {', '.join(run.data.val)}")
     typer.echo(f'Saved the router to {run.output}. Next: dspy-router route {run.output} "your text"')
+
+
+@app.command()
+def optimize(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file such as configs/optimize.yaml.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Replace values: router.max_rollouts=500")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn a program's choice of tools, and its prompts, from its own metric."""
+    from dspy_router.config import load_optimization
+
+    run = load_optimization(config, overrides or [])
+    program, metric = (
+        _find_function(source, key) for key, source in (("program", run.program), ("metric", run.metric))
+    )
+    from dspy_router.program.tuning.optimization import optimize as run_optimization
+
+    done = run_optimization(run, program, metric, where=config).to_dict()
+    if as_json:
+        typer.echo(json.dumps(done, ensure_ascii=False))
+        return
+    show_optimization(done)
+    typer.echo(f"Wrote {', '.join(done['files'])}.")
+    typer.echo(f"Next: program = {run.program.partition(':')[2]}(); program.load({done['files'][0]!r})")
 
 
 @app.command()
@@ -125,8 +149,8 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False))
         return
-    _print_scores(result)
-    _print_figures(result, ", ".join(data))
+    show_scores(result)
+    show_figures(result, ", ".join(data))
 
 
 @app.command()
@@ -138,7 +162,7 @@ def route(
     if as_json:
         typer.echo(json.dumps({**decision.to_dict(), "confidence": decision.confidence}, ensure_ascii=False))
     else:
-        _print_decision(decision)
+        show_decision(decision)
 
 
 @app.command()
@@ -148,14 +172,14 @@ def explain(router: RouterFolder, text: Query, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(explanation.to_dict(), ensure_ascii=False))
         return
-    _print_decision(explanation.decision)
+    show_decision(explanation.decision)
     words = [(word, f"{influence:+.2f}") for word, influence in explanation.words]
-    _print_table("Words (without it, the choice's log-probability falls by)", ("word", "influence"), words)
+    show_table("Words (without it, the choice's log-probability falls by)", ("word", "influence"), words)
     if explanation.neighbours:
         near = [
             (query, ", ".join(names) or "(none)", f"{cosine:.2f}") for query, names, cosine in explanation.neighbours
         ]
-        _print_table("Nearest training queries", ("query", "tool", "cosine"), near)
+        show_table("Nearest training queries", ("query", "tool", "cosine"), near)
     else:
         typer.echo("No training queries to compare with: this router was not trained.")
 
@@ -165,7 +189,7 @@ def tools(router: RouterFolder) -> None:
     """List the tools a router chooses from."""
     cards = _load(router).cards
     rows = [(card.name, ", ".join(card.properties) or "–", card.description) for card in cards]
-    _print_table(f"{len(rows)} tools", ("tool", "parameters", "description"), rows)
+    show_table(f"{len(rows)} tools", ("tool", "parameters", "description"), rows)
 
 
 def _load(folder: str) -> Router:
@@ -184,67 +208,37 @@ def _new_router(run: RunConfig) -> Router:
 
 def _find_tools(source: str) -> list[Any]:
     """The tools named by a file of cards, or by `module:attribute`."""
-    from importlib import import_module
-
     from dspy_router.data.datasets import read_cards
 
-    module, colon, attribute = source.partition(":")
-    if not colon or Path(source).exists():
+    if ":" not in source or Path(source).exists():
         return list(read_cards(source))
-    if str(Path.cwd()) not in sys.path:  # an installed script does not see the working directory's modules by itself
-        sys.path.insert(0, str(Path.cwd()))
-    found = getattr(import_module(module), attribute, None)
+    found = _find(source, "tools")
     if not isinstance(found, Iterable):
-        raise ValueError(f"tools: '{source}' must name a list of tools; '{attribute}' in '{module}' is {found!r:.60}.")
+        raise ValueError(f"tools: '{source}' must name a list of tools; it is {found!r:.60}.")
     return list(found)
 
 
-def _print_table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))  # as it is: what a tool says is no markup
-    Console().print(Text(title, style="bold"), table, sep="\n")
+def _find_function(source: str, key: str) -> Any:
+    """What `module:attribute` names, which must be something to call."""
+    found = _find(source, key)
+    if not callable(found):
+        raise ValueError(f"{key}: '{source}' must name a function; it is {found!r:.60}.")
+    return found
 
 
-def _print_decision(decision: Decision) -> None:
-    sure = "accepted" if decision.accepted else "not sure enough"
-    rows = [(name or "(none)", _share(probability)) for name, probability in decision.top(5)]
-    _print_table(f"{decision.tool or '(none)'}: {_share(decision.confidence)}, {sure}", ("option", "probability"), rows)
-
-
-def _print_scores(result: Evaluation) -> None:
-    """The options that were right or chosen, the worst first."""
-    scores: list[tuple[str, OptionScores]] = [*result.per_tool.items(), ("(none)", result.none)]
-    seen = [(name, score) for name, score in scores if score.support or score.precision is not None]
-    rows = [
-        (name, _share(score.precision), _share(score.recall), _share(score.f1), score.support)
-        for name, score in sorted(seen, key=lambda pair: pair[1].f1)
-    ]
-    _print_table("Per tool, worst first", ("tool", "precision", "recall", "F1", "support"), rows)
-
-
-def _print_figures(result: Evaluation, title: str) -> None:
-    low, high = result.interval
-    rows = [
-        ("examples", str(result.n)),
-        ("accuracy", f"{_share(result.accuracy)} (95 % interval {_share(low)} to {_share(high)})"),
-        ("macro-F1", _share(result.macro_f1)),
-        *((f"right among the first {k}", _share(share)) for k, share in result.top_k.items() if k > 1),
-        ("none: recall", _share(result.none.recall)),
-        ("none: AUROC", _share(result.none_auroc)),
-        ("calibration error", _share(result.calibration_error)),
-        ("Brier score", f"{result.brier:.4f}"),
-        ("accepted", _share(result.coverage)),
-        ("accuracy of the accepted", _share(result.accepted_accuracy)),
-        ("ms per decision", ", ".join(f"{name} {value:.2f}" for name, value in result.latency_ms.items())),
-    ]
-    _print_table(title, ("figure", "value"), rows)
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
+def _find(source: str, key: str) -> Any:
+    """What `module:attribute` names; the modules of the working directory are seen too."""
+    module, colon, attribute = source.partition(":")
+    if not colon:
+        raise ValueError(f"{key}: expected module:attribute, such as my_package.my_module:{key}; got '{source}'.")
+    if str(Path.cwd()) not in sys.path:  # an installed script does not see the working directory's modules by itself
+        sys.path.insert(0, str(Path.cwd()))
+    home = import_module(module)
+    if not hasattr(home, attribute):
+        near = get_close_matches(attribute, dir(home), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else "."
+        raise ValueError(f"{key}: the module '{module}' has no '{attribute}'{hint}")
+    return getattr(home, attribute)
 
 
 if __name__ == "__main__":

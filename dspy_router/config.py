@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -67,6 +67,110 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold must be within [0, 1]; got {self.threshold}.")
+
+
+@dataclass(frozen=True)
+class ExamplesConfig:
+    """Which examples to learn from; every file holds one JSON object a line, whose fields become a `dspy.Example`.
+
+    Attributes:
+        train: Files to learn from, read one after the other.
+        inputs: The fields that are the program's inputs; the metric sees the others as well.
+        val: Files to judge the outcome by; without any it is judged on the training examples.
+        without: Fields to leave out, as if the files did not have them.
+    """
+
+    train: tuple[str, ...]
+    inputs: tuple[str, ...]
+    val: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """What optimizes the prompts.
+
+    Attributes:
+        name: An optimizer of DSPy, such as `MIPROv2` or `GEPA`.
+        options: Its keyword arguments. The metric is handed over; where a language model is asked for
+            (`prompt_model`, `task_model`, `reflection_lm`) its name stands.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RouterConfig:
+    """How the router is trained: arguments of `RouterOptimizer`.
+
+    Attributes:
+        max_rollouts: Most runs of the program with a tool forced; null: three an example.
+        max_lm_calls: Most calls of language models in these runs; null: no limit.
+        max_errors: How often the program or the metric may raise; null: DSPy's setting.
+        num_threads: Threads that run the program; null: DSPy's setting.
+        allow_destructive: Whether tools may be tried whose card says that they destroy something.
+        costly: Names of tools to try on an example only when every other one was.
+        label_field: The examples' field with the right tool, where some have one.
+        exploration: Fields of `ExploreConfig`: how to spend the runs.
+        train: Fields of `TrainConfig`. Both are checked when the run starts, as reading them would load torch.
+    """
+
+    max_rollouts: int | None = None
+    max_lm_calls: int | None = None
+    max_errors: int | None = None
+    num_threads: int | None = None
+    allow_destructive: bool = False
+    costly: tuple[str, ...] = ()
+    label_field: str = "tool"
+    exploration: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OptimizeConfig:
+    """One optimization of a program by its own metric: what `dspy-router optimize` does.
+
+    Attributes:
+        program: `module:function` of a function without arguments that makes the program.
+        metric: `module:function` of the metric, called with an example and a prediction.
+        data: The examples.
+        output: Folder for `program.json`, `report.json` and the plots.
+        maximum: The most that the metric can give.
+        lm: Language model, by the name that `dspy.LM` takes; null: the one that the program's module configures.
+        prompt: What optimizes the prompts, in turns with the router; null: they stay as they are.
+        turns: Most turns of router and prompts.
+        router: How the router is trained.
+        rollouts: File that keeps what was rolled out, so that a killed run goes on and the next one pays for new runs
+            only; null: none.
+        plots: Format of the plots, such as png or svg; null: none.
+    """
+
+    program: str
+    metric: str
+    data: ExamplesConfig
+    output: str
+    maximum: float = 1.0
+    lm: str | None = None
+    prompt: PromptConfig | None = None
+    turns: int = 3
+    router: RouterConfig = field(default_factory=RouterConfig)
+    rollouts: str | None = None
+    plots: str | None = "png"
+
+
+def load_optimization(path: str | Path, overrides: Sequence[str] = ()) -> OptimizeConfig:
+    """Read the configuration of an optimization; as `load_config`.
+
+    Args:
+        path: A YAML file.
+        overrides: `key=value` texts that replace what the file says.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no YAML mapping, a key is unknown or missing, or a value is of the wrong type.
+    """
+    return parse(OptimizeConfig, apply_overrides(read_yaml(path), overrides), where=str(path))
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -158,8 +262,10 @@ def _unknown_keys(cls: type, mapping: Mapping[str, Any], prefix: str = "") -> li
             near = get_close_matches(str(key), names, n=1)
             hint = f"did you mean '{prefix}{near[0]}'?" if near else f"expected one of {', '.join(names)}"
             faults.append(f"unknown key '{prefix}{key}' ({hint})")
-        elif dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
-            faults += _unknown_keys(hints[key], value, f"{prefix}{key}.")
+        elif isinstance(value, Mapping):
+            for kind in (hints[key], *get_args(hints[key])):
+                if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+                    faults += _unknown_keys(kind, value, f"{prefix}{key}.")
     return faults
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
-from pydantic import TypeAdapter
-
-from dspy_router.schemas import object_schema, restore_annotations
+from dspy_router.schemas import describe_tool
 
 # What a caller may hand over where a label is asked for: one right tool, several, or none.
 Label = str | Sequence[str] | None
 
+# Where a row says what came of a choice, beside or instead of its label.
+_OUTCOME_FIELDS = ("action", "reward", "rewards", "propensity")
 _WORD_BOUNDARY = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -87,62 +86,7 @@ class ToolCard:
         """
         if isinstance(tool, ToolCard):
             return tool
-        if isinstance(tool, Mapping):
-            schema = tool.get("function", tool)
-            if not isinstance(schema, Mapping) or "name" not in schema:
-                raise TypeError(f"A tool given as a mapping needs a 'name'; got the keys {sorted(map(str, tool))}.")
-            return cls(schema["name"], schema.get("description") or "", schema.get("parameters") or {})
-        if hasattr(tool, "tool_call_schema") and hasattr(tool, "name"):
-            schema = tool.tool_call_schema
-            schema = schema if isinstance(schema, Mapping) else schema.model_json_schema()
-            return cls(tool.name, tool.description or "", object_schema(schema))
-        if (mcp_schema := _first_attribute(tool, "input_schema", "inputSchema")) is not None and hasattr(tool, "name"):
-            return cls._from_mcp(tool, mcp_schema)
-        if hasattr(tool, "func") and hasattr(tool, "args") and hasattr(tool, "desc"):
-            return cls._from_dspy(tool)
-        if callable(tool):
-            name = getattr(tool, "__name__", type(tool).__name__)
-            function: Any = tool if inspect.isroutine(tool) else tool.__call__
-            schema = TypeAdapter(function).json_schema()
-            return cls(name, inspect.getdoc(tool) or "", object_schema(schema))
-        raise TypeError(
-            "A tool must be a Python function, dspy.Tool, MCP tool, LangChain tool, ToolCard or function schema; "
-            f"got {type(tool).__name__}: {tool!r:.80}."
-        )
-
-    @classmethod
-    def _from_mcp(cls, tool: Any, schema: Mapping[str, Any]) -> ToolCard:
-        hints = getattr(tool, "annotations", None)
-        return cls(
-            tool.name,
-            tool.description or "",
-            object_schema(schema),
-            read_only=_first_attribute(hints, "read_only_hint", "readOnlyHint"),
-            destructive=_first_attribute(hints, "destructive_hint", "destructiveHint"),
-        )
-
-    @classmethod
-    def _from_dspy(cls, tool: Any) -> ToolCard:
-        # dspy.Tool.from_mcp_tool and from_langchain drop the hints and which parameters are optional; the tool they
-        # wrap still has both, and is in reach only as a variable of the wrapper's closure.
-        wrapped = inspect.getclosurevars(tool.func).nonlocals.get("tool") if inspect.isfunction(tool.func) else None
-        name, description = tool.name, inspect.cleandoc(tool.desc or "")
-        if any(hasattr(wrapped, mark) for mark in ("input_schema", "inputSchema", "tool_call_schema")):
-            return replace(cls.from_tool(wrapped), name=name, description=description)
-        # It also takes `*args` and `**kwargs` for parameters of these names, with nothing known of them, and drops what
-        # `Annotated` says of the others.
-        kinds = inspect.signature(tool.func).parameters
-        variadic = {key for key, one in kinds.items() if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
-        hints = get_type_hints(tool.func if inspect.isroutine(tool.func) else tool.func.__call__, include_extras=True)
-        given = {key: dict(value) for key, value in (tool.args or {}).items() if key not in variadic}
-        properties = {key: restore_annotations(value, hints.get(key, Any)) for key, value in given.items()}
-        required = [key for key, value in properties.items() if "default" not in value]
-        return cls(name, description, object_schema({"properties": properties, "required": required}))
-
-
-def _first_attribute(owner: Any, *names: str) -> Any:
-    """The first of these attributes that is there and not None: the mcp package renamed its fields in version 2."""
-    return next((value for name in names if (value := getattr(owner, name, None)) is not None), None)
+        return cls(**describe_tool(tool))
 
 
 def _describe_parameter(name: str, schema: Mapping[str, Any]) -> str:
@@ -240,7 +184,9 @@ class Episode:
     Attributes:
         inputs: The program's input fields.
         steps: The steps taken, in order.
+        decisions: What was decided before each of them; the propensity of a logged choice stands there.
         reward: The metric's value for the whole episode; None if it is not known.
+        rewards: The reward that each tool would have had, where it was tried, by name; None stands for *none*.
         labels: For each decision the names of the tools that would have been right. An empty inner tuple means that
             no tool fits; an empty outer one that nothing is known.
     """
@@ -249,6 +195,8 @@ class Episode:
     steps: tuple[Step, ...] = ()
     reward: float | None = None
     labels: tuple[tuple[str, ...], ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    rewards: Mapping[str | None, float] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -259,9 +207,15 @@ class Episode:
     def from_example(cls, example: Any, label_field: str = "tool") -> Episode:
         """Read a `{"query", "tool"}` row, a `dspy.Example` or an `Episode`.
 
-        The label field holds a tool's name, a list of names where several are right, or None where no tool fits;
-        without the field the episode has no labels. The inputs are `example.inputs()` where an example names its
-        inputs; else the `query` where there is one; else every field but the label.
+        What is known of the right choice stands in any of these fields:
+
+        * the label field: a tool's name, a list of names where several are right, or None where no tool fits;
+        * `rewards`: the reward of each tool that was tried, a mapping by name or pairs of name and reward;
+        * `action`, `reward` and `propensity`: what a logged policy chose (None for *none*), what it earned, and how
+          probable the choice was.
+
+        The inputs are `example.inputs()` where an example names its inputs; else the `query` where there is one; else
+        every field but these.
 
         Raises:
             TypeError: If the example is none of these, or its label is no string, list of strings or None.
@@ -284,10 +238,26 @@ class Episode:
         elif "query" in fields:
             inputs = {"query": fields["query"]}
         else:
-            inputs = {key: value for key, value in fields.items() if key != label_field}
+            inputs = {key: value for key, value in fields.items() if key not in {label_field, *_OUTCOME_FIELDS}}
         if not inputs:
             raise ValueError(f"An example needs at least one input field beside '{label_field}'; got {sorted(fields)}.")
-        return cls(inputs, labels=(as_label(fields[label_field]),) if label_field in fields else ())
+        labels = (as_label(fields[label_field]),) if label_field in fields else ()
+        told = {key: fields[key] for key in _OUTCOME_FIELDS if key in fields and key not in inputs}
+        return cls(inputs, labels=labels, **_outcome(told))
+
+
+def _outcome(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """An episode's reward, rewards and decisions as a row tells them."""
+    outcome: dict[str, Any] = {key: fields[key] for key in ("reward",) if key in fields}
+    if "rewards" in fields:
+        # Rows of a table have a column for every tool, empty where it was not tried.
+        outcome["rewards"] = {name: reward for name, reward in dict(fields["rewards"]).items() if reward is not None}
+    if "action" in fields:
+        action, propensity = fields["action"], fields.get("propensity", 1.0)
+        tried = {} if action is None else {action: propensity}
+        none = propensity if action is None else 0.0
+        outcome["decisions"] = (Decision(action, tried, none, propensity=propensity),)
+    return outcome
 
 
 def as_label(label: Any) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from scripted import scripted_lm
 from toolbelt import TOOLS, count_letters, small_router, square_root
 
 from dspy_router import HashEncoder, RoutedAgent, Router
-from dspy_router.program.argument_prompt import ArgumentError
+from dspy_router.program.filling.argument_prompt import ArgumentError
 
 ROOT = "what is the square root of 16"
 

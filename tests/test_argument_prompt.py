@@ -9,8 +9,14 @@ import dspy
 import pytest
 from scripted import scripted_lm
 
-from dspy_router.program.argument_prompt import ArgumentError, FillArguments, ask_arguments, find_fault, require_lm
 from dspy_router.program.calls import run
+from dspy_router.program.filling.argument_prompt import (
+    ArgumentError,
+    FillArguments,
+    ask_arguments,
+    find_fault,
+    require_lm,
+)
 from dspy_router.records import ToolCard
 
 

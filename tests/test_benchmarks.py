@@ -56,7 +56,8 @@ class TestRegistry:
             assert benchmark.target
 
     def test_every_figure_of_the_plan_has_its_benchmark(self):
-        assert set(BENCHMARKS) == {"frozen", "best", "fewshot", "zeroshot", "finetune", "scratch", "speed", "demo"}
+        plan = "demo zeroshot frozen speed off_policy overhead metric_only best fewshot scratch finetune"
+        assert set(BENCHMARKS) == set(plan.split())
 
     def test_the_list_shows_each_command(self):
         shown = CliRunner().invoke(app, ["--list"]).output

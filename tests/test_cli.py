@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import toolbelt
 import yaml
 from typer.testing import CliRunner
 
@@ -135,13 +136,69 @@ def test_train_takes_tools_by_module_and_attribute(config, tmp_path, monkeypatch
         (["treshold=1"], "unknown key 'treshold' (did you mean 'threshold'?)"),
         (["epochs"], "Expected key=value"),
         (["data.train=[nowhere.jsonl]"], "There is no file 'nowhere.jsonl'"),
-        (["tools=dspy_router.cli:_share"], "must name a list of tools"),
+        (["tools=dspy_router.tables:share"], "must name a list of tools"),
+        (["tools=dspy_router.tables:shar"], "has no 'shar'; did you mean 'share'?"),
         (["tools=no_such_module:TOOLS"], "no_such_module"),
         (["encoder.options.dmi=3"], "dmi"),
     ],
 )
 def test_a_mistake_in_a_run_is_one_sentence(config, overrides, message):
     shown = run("train", config, *overrides, code=1)
+    assert message in shown
+    assert shown.startswith("Error: ")
+
+
+@pytest.fixture
+def optimization(tmp_path) -> str:
+    """The toolbelt's agent, which hashes words and asks no language model; the labels are left out."""
+    rows = [{"question": q, "tool": tool, "answer": answer} for q, tool, answer in toolbelt.LABELLED]
+    settings = {
+        "program": "rollout_programs:agent",
+        "metric": "rollout_programs:hit",
+        "data": {
+            "train": [write_lines(tmp_path / "rows.jsonl", rows)],
+            "inputs": ["question"],
+            "without": ["tool"],
+        },
+        "router": {"train": {"epochs": 4, "progress": False}, "num_threads": 1},
+        "output": str(tmp_path / "out"),
+    }
+    path = tmp_path / "optimize.yaml"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return str(path)
+
+
+def test_optimize_shows_what_was_learned_and_what_to_type_next(optimization, tmp_path):
+    shown = run("optimize", optimization)
+    for word in ("learned from", "rewards", "rollouts", "LM calls", "lost by routing", "Tries of each tool"):
+        assert word in shown
+    assert "program = agent(); program.load(" in shown
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {
+        "program.json", "report.json", "learning_curve.png", "credit_split.png", "per_tool_reward.png",
+    }  # fmt: skip
+
+
+def test_optimize_as_json_is_the_report(optimization, tmp_path):
+    told = json.loads(run("optimize", optimization, "router.train.epochs=3", "plots=null", "--json"))
+    assert told == json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert told["judged_by"] == "metric"
+    assert len(told["training"]["epochs"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["program=rollout_programs"], "program: expected module:attribute"),
+        (["program=rollout_programs:agnet"], "has no 'agnet'; did you mean 'agent'?"),
+        (["metric=rollout_programs:ROOT"], "metric: 'rollout_programs:ROOT' must name a function"),
+        (["metric=no_such_module:hit"], "no_such_module"),
+        (["data.train=[nowhere.jsonl]"], "There is no file 'nowhere.jsonl'"),
+        (["router.train.epoch=3"], "section router.train: unknown key 'epoch' (did you mean 'epochs'?)"),
+    ],
+)
+def test_a_mistake_in_an_optimization_is_one_sentence(optimization, overrides, message):
+    shown = run("optimize", optimization, *overrides, code=1)
     assert message in shown
     assert shown.startswith("Error: ")
 

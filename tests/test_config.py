@@ -8,7 +8,16 @@ from typing import Literal
 
 import pytest
 
-from dspy_router.config import EncoderConfig, apply_overrides, load_config, parse, read_yaml
+from dspy_router.config import (
+    EncoderConfig,
+    PromptConfig,
+    RouterConfig,
+    apply_overrides,
+    load_config,
+    load_optimization,
+    parse,
+    read_yaml,
+)
 
 MINIMAL = """
 tools: cards.jsonl
@@ -112,6 +121,36 @@ def test_what_is_no_mapping_is_refused(config_file, text, message):
 def test_a_mistaken_override_is_named(config_file, override, message):
     with pytest.raises(ValueError, match=message):
         load_config(config_file(MINIMAL), [override])
+
+
+OPTIMIZE = """
+program: my_package:make
+metric: my_package:judge
+data: {train: [a.jsonl], inputs: [question]}
+output: out/x
+"""
+
+
+def test_an_optimization_leaves_the_prompts_alone_unless_told(config_file):
+    config = load_optimization(config_file(OPTIMIZE))
+    assert (config.prompt, config.lm, config.rollouts) == (None, None, None)
+    assert config.router == RouterConfig()
+    told = load_optimization(config_file(OPTIMIZE), ["prompt.name=GEPA", "prompt.options.auto=light"])
+    assert told.prompt == PromptConfig("GEPA", {"auto": "light"})
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("prompt={nmae: GEPA}", r"unknown key 'prompt.nmae' \(did you mean 'prompt.name'\?\)"),
+        ("prompt={options: {}}", "'prompt.name' is missing"),
+        ("router.max_rollout=3", r"unknown key 'router.max_rollout' \(did you mean 'router.max_rollouts'\?\)"),
+        ("data.inputs=question", r"'data.inputs' should be a valid array, got 'question' \(str\)"),
+    ],
+)
+def test_a_mistake_in_an_optimization_is_named_also_in_a_section_that_may_be_missing(config_file, override, message):
+    with pytest.raises(ValueError, match=message):
+        load_optimization(config_file(OPTIMIZE), [override])
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from benchmarks.setting import ZeroShotConfig
-from dspy_router.config import RunConfig, load_config, parse, read_yaml
-from dspy_router.learning.trainer import TrainConfig
+from dspy_router.config import (
+    ExamplesConfig,
+    OptimizeConfig,
+    PromptConfig,
+    RouterConfig,
+    RunConfig,
+    load_config,
+    load_optimization,
+    parse,
+    read_yaml,
+)
+from dspy_router.learning.settings import RewardConfig, TrainConfig
+from dspy_router.learning.trials import ExploreConfig
 from dspy_router.routing.catalogue import build_encoder
 
 ROOT = Path(__file__).parent.parent
 BFCL = ROOT / "configs" / "bfcl.yaml"
-CONFIGS = sorted(set((ROOT / "configs").glob("*.yaml")) - {BFCL})
+OPTIMIZE = ROOT / "configs" / "optimize.yaml"
+CONFIGS = sorted(set((ROOT / "configs").glob("*.yaml")) - {BFCL, OPTIMIZE})
 
 
 def relative(path: Path) -> str:
@@ -41,6 +55,45 @@ def test_bfcl_is_read_strictly_complete_and_names_its_command():
     assert parse(ZeroShotConfig, settings, where="bfcl") == ZeroShotConfig()
     with pytest.raises(ValueError, match=r"unknown key 'word_wait' \(did you mean 'word_weight'\?\)"):
         parse(ZeroShotConfig, {"word_wait": 1.0}, where="bfcl")
+
+
+class TestOptimize:
+    def test_the_first_line_is_the_command(self):
+        assert OPTIMIZE.read_text(encoding="utf-8").splitlines()[0] == "# dspy-router optimize configs/optimize.yaml"
+
+    def test_it_is_read_strictly_its_settings_too(self):
+        config = load_optimization(OPTIMIZE)
+        parse(TrainConfig, config.router.train, where="train")
+        parse(ExploreConfig, config.router.exploration, where="exploration")
+        with pytest.raises(ValueError, match=r"unknown key 'router.max_runs' \(did you mean 'router.max_rollouts'\?\)"):
+            load_optimization(OPTIMIZE, ["router.max_runs=3"])
+
+    def test_it_is_complete(self):
+        """A reader sees every setting in the file, also those that keep their default."""
+        settings = read_yaml(OPTIMIZE)
+        router = settings["router"]
+        for kind, section in (
+            (OptimizeConfig, settings),
+            (RouterConfig, router),
+            (ExploreConfig, router["exploration"]),
+            (TrainConfig, router["train"]),
+            (RewardConfig, router["train"]["reward"]),
+        ):
+            assert list(section) == list(kind.__dataclass_fields__)
+        assert set(settings["data"]) == set(ExamplesConfig.__dataclass_fields__)
+
+    def test_what_it_says_of_prompts_in_a_comment_is_right(self):
+        lines = OPTIMIZE.read_text(encoding="utf-8").splitlines()
+        start = lines.index("# prompt:")
+        shown = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines[start : start + 3]))
+        config = load_optimization(OPTIMIZE, [f"prompt={json.dumps(shown['prompt'])}"])
+        assert config.prompt == PromptConfig("MIPROv2", {"auto": "light"})
+
+    def test_it_learns_from_the_metric_alone_without_a_language_model(self):
+        config = load_optimization(OPTIMIZE)
+        assert config.router.label_field in config.data.without
+        assert (config.lm, config.prompt) == (None, None)
+        assert all((ROOT / path).is_file() for path in (*config.data.train, *config.data.val))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=relative)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dspy_router.data.datasets import read_cards, read_examples
+from dspy_router.data.datasets import read_cards, read_examples, read_rows
 from dspy_router.records import ToolCard
 
 
@@ -28,6 +28,13 @@ def test_files_are_read_one_after_the_other(file):
 def test_cards_are_read_with_and_without_parameters(file):
     path = file("tools.jsonl", '{"name": "a"}\n{"name": "b", "description": "B.", "parameters": {"type": "object"}}')
     assert read_cards(path) == [ToolCard("a"), ToolCard("b", "B.", {"type": "object"})]
+
+
+def test_rows_are_read_as_they_are(file):
+    path = file("rows.jsonl", '{"question": "x", "answer": [1, null]}\n\n{"other": true}')
+    assert read_rows(path) == [{"question": "x", "answer": [1, None]}, {"other": True}]
+    with pytest.raises(ValueError, match="line 1: expected a JSON object"):
+        read_rows(file("bad.jsonl", "[1]"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_router.program.mentions import FINDERS, Mention, booleans, date_times, dates, outermost, quoted, times
+from dspy_router.program.filling.mentions import FINDERS, Mention, booleans, date_times, dates, outermost, quoted, times
 
 
 def values(mentions):

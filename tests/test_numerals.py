@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_router.program.numerals import numbers
+from dspy_router.program.filling.numerals import numbers
 
 
 def read(text, units=()):

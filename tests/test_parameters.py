@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dspy_router.program.mentions import Mention
-from dspy_router.program.parameters import find_mentions, read_parameters
+from dspy_router.program.filling.mentions import Mention
+from dspy_router.program.filling.parameters import find_mentions, read_parameters
 from dspy_router.records import ToolCard
 
 

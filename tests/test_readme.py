@@ -79,13 +79,14 @@ def test_every_command_is_one():
 
 @pytest.mark.slow
 def test_the_commands_work_one_after_the_other(tmp_path, monkeypatch):
-    """As they stand, but for the encoder, which shall need no weights."""
+    """As they stand, but for the encoder, which shall need no weights, and with fewer runs of the program."""
     for folder in ("configs", "dspy_router"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path)
-    hashed = {"demo": ["--encoder", "hash"], "train": ["encoder.name=hash"]}
+    quick = ["router.max_rollouts=200", "router.train.epochs=2"]
+    changed = {"demo": ["--encoder", "hash"], "train": ["encoder.name=hash"], "optimize": quick}
     for arguments in commands():
-        result = CliRunner().invoke(app, [*arguments, *hashed.get(arguments[0], [])])
+        result = CliRunner().invoke(app, [*arguments, *changed.get(arguments[0], [])])
         assert result.exit_code == 0, result.output
 
 

@@ -217,6 +217,43 @@ class TestEpisode:
         example = Example({"question": "q", "tool": "add"}, {"question", "tool"})
         assert Episode.from_example(example).inputs == {"question": "q"}
 
+    def test_a_row_may_tell_what_the_tried_tools_earned(self):
+        """By name, or in pairs: JSON has no key for none."""
+        rewards = {"add": 1, None: 0.25}
+        for form in (rewards, list(rewards.items()), json.loads(json.dumps(list(rewards.items())))):
+            episode = Episode.from_example({"query": "2 + 3", "rewards": form})
+            assert (episode.inputs, episode.labels, episode.rewards) == ({"query": "2 + 3"}, (), rewards)
+            assert (episode.reward, episode.decisions) == (None, ())
+
+    @pytest.mark.parametrize("action", ["add", None])
+    def test_a_row_may_tell_what_was_chosen_how_likely_and_what_it_earned(self, action):
+        row = {"query": "2 + 3", "action": action, "reward": 0.5, "propensity": 0.25}
+        (decision,) = Episode.from_example(row).decisions
+        assert (decision.tool, decision.propensity, decision.confidence) == (action, 0.25, 0.25)
+        assert Episode.from_example(row).reward == 0.5
+
+    def test_a_choice_without_a_propensity_was_no_draw(self):
+        episode = Episode.from_example({"query": "2 + 3", "action": "add"})
+        assert episode.decisions[0].propensity == 1
+        assert episode.reward is None
+
+    def test_what_came_of_a_choice_is_no_input(self):
+        told = {"tool": "add", "rewards": {"add": 1}, "action": "add", "reward": 1, "propensity": 0.5}
+        for fields in ({"question": "q", **told}, Example({"question": "q", **told})):
+            episode = Episode.from_example(fields)
+            assert episode.inputs == {"question": "q"}
+            assert episode.labels == (("add",),)
+            assert episode.rewards == {"add": 1}
+        with pytest.raises(ValueError, match="at least one input field"):
+            Episode.from_example(told)
+
+    def test_an_input_that_an_example_names_is_no_outcome(self):
+        """A program about orders may well have an input `action` and one `reward`."""
+        example = Example({"action": "buy", "reward": "a medal", "tool": "add"}, {"action", "reward"})
+        episode = Episode.from_example(example)
+        assert episode.inputs == {"action": "buy", "reward": "a medal"}
+        assert (episode.reward, episode.decisions, episode.labels) == (None, (), (("add",),))
+
     def test_an_episode_is_returned_as_it_is(self):
         episode = Episode({"query": "x"})
         assert Episode.from_example(episode) is episode

@@ -10,7 +10,8 @@ from scripted import scripted_lm
 from toolbelt import LABELLED, TOOLS, examples, small_router
 
 from dspy_router import Episode, RoutedAgent, RouterOptimizer, TrainConfig, evaluate
-from dspy_router.program.router_optimizer import find_route, read_examples
+from dspy_router.program.route import find_route
+from dspy_router.program.tuning.teaching import read_examples
 
 QUICK = TrainConfig(epochs=8, progress=False)
 ROWS = [{"query": question, "tool": tool} for question, tool, _ in LABELLED]
@@ -44,6 +45,7 @@ def test_the_copy_learns_and_the_student_stays():
     assert report.before == evaluate(student.router, ROWS).accuracy
     assert report.after == evaluate(compiled.router, ROWS).accuracy == 1.0
     assert report.after > report.before
+    assert report.training is not None
     assert report.training.examples == len(LABELLED)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from dspy_router import TrainConfig, TrainReport
-from dspy_router.learning.settings import EpochRecord
+from dspy_router.learning.settings import EpochRecord, RewardConfig
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,46 @@ def test_settings_that_make_no_sense(settings):
     (name, value), *_ = settings.items()
     with pytest.raises(ValueError, match=rf"{name} must .*got {value!r}"):
         TrainConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"objective": "cross_entropy"},  # of labels
+        {"objective": "reward_regression"},  # of the model behind the doubly robust value
+        {"samples": 1},  # a single draw has no baseline
+        {"samples": 4.0},
+        {"samples": True},
+        {"level": 0.0},
+        {"level": 1},
+        {"level": float("nan")},
+        {"bounds": (1.0, 0.0)},
+        {"bounds": (0.5, 0.5)},
+        {"bounds": (float("nan"), 1.0)},
+        {"temperature": 0},
+        {"temperature": float("nan")},
+        {"gumbel_temperature": -1.0},
+        {"clip": 0.0},
+        {"weight": -0.1},
+        {"entropy": float("nan")},
+        {"kl": -1},
+    ],
+    ids=str,
+)
+def test_reward_settings_that_make_no_sense(settings):
+    (name, value), *_ = settings.items()
+    with pytest.raises(ValueError, match=rf"{name} must .*got {re.escape(repr(value))}"):
+        RewardConfig(**settings)
+
+
+def test_a_wrong_reward_objective_is_told_the_right_ones():
+    with pytest.raises(ValueError, match=r"one of 'soft_expected_reward', .*'doubly_robust' or None, got 'reinforce'"):
+        RewardConfig(objective="reinforce")  # pyright: ignore[reportArgumentType]
+
+
+def test_the_edges_of_reward_settings_make_sense():
+    config = RewardConfig(weight=0, entropy=0.0, kl=0.0, samples=2, clip=1e-9, temperature=1e-9)
+    assert TrainConfig(reward=config).reward.objective is None
 
 
 def test_the_edges_make_sense():

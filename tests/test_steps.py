@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel
 from scripted import scripted_lm
 
-from dspy_router.program.argument_prompt import ArgumentError, FillArguments
 from dspy_router.program.calls import run
+from dspy_router.program.filling.argument_prompt import ArgumentError, FillArguments
 from dspy_router.program.steps import LONGEST_OBSERVATION, describe_error, show, take_step
 from dspy_router.records import ToolCard
 

@@ -35,6 +35,16 @@ def read_cards(path: str | Path) -> list[ToolCard]:
     return _read(Path(path), ToolCard.from_tool)
 
 
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """Read JSON objects, one a line, as they are.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ValueError: If a line is no JSON object; the message names file and line.
+    """
+    return _read(Path(path), dict)
+
+
 def _read(path: Path, read_row: Callable[[Mapping[str, Any]], T]) -> list[T]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file '{path}'; expected JSON, one object a line.")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from dspy_router.demo.tools import TOOLS
 from dspy_router.evaluation.statistics import wilson_interval
 from dspy_router.program.agent import RoutedAgent
-from dspy_router.program.argument_prompt import ArgumentError
+from dspy_router.program.filling.argument_prompt import ArgumentError
 from dspy_router.program.language_model import LanguageModel, language_model
 from dspy_router.records import Decision, Step
 from dspy_router.routing.router import Router

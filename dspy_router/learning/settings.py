@@ -3,7 +3,66 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+RewardObjective = Literal[
+    "soft_expected_reward",
+    "expected_reward",
+    "policy_gradient",
+    "gumbel_softmax",
+    "ips",
+    "snips",
+    "doubly_robust",
+]
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """What to make of rewards, where examples have them; the formulas are in `learning/losses.py`.
+
+    Attributes:
+        objective: `"soft_expected_reward"` for any pattern of tried tools, `"expected_reward"` exactly, for whole rows;
+            `"policy_gradient"` by draws; `"gumbel_softmax"` through differentiable tools; `"ips"`, `"snips"` and
+            `"doubly_robust"` from logs with propensities. None takes what fits the examples.
+        weight: Of the rewards' loss beside that of the labels.
+        temperature: Of the soft expected reward, as a share of the rewards' range; lower trusts each reward more.
+        level: The reward that speaks neither for a tool nor against it in the soft expected reward, as a share of the
+            rewards' range, in (0, 1).
+        bounds: The least and the largest reward there can be; None takes those of the examples.
+        samples: Draws an example and step of the policy gradient.
+        entropy: Weight of the entropy bonus of the policy gradient.
+        kl: Weight of its divergence from the policy before training.
+        clip: Largest importance weight of what is learned from logs.
+        gumbel_temperature: Of the Gumbel-softmax.
+    """
+
+    objective: RewardObjective | None = None
+    weight: float = 1.0
+    temperature: float = 0.1
+    level: float = 0.5
+    bounds: tuple[float, float] | None = None
+    samples: int = 4
+    entropy: float = 0.0
+    kl: float = 0.0
+    clip: float = 20.0
+    gumbel_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.objective is not None and self.objective not in get_args(RewardObjective):
+            expected = ", ".join(map(repr, get_args(RewardObjective)))
+            raise ValueError(f"The reward objective must be one of {expected} or None, got {self.objective!r}.")
+        if isinstance(self.samples, bool) or not isinstance(self.samples, int) or self.samples < 2:
+            raise ValueError(f"samples must be a whole number of at least 2, got {self.samples!r}.")
+        if not 0 < self.level < 1:
+            raise ValueError(f"level must lie in (0, 1), got {self.level!r}.")
+        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
+            raise ValueError(f"bounds must be a least and a larger reward, got {self.bounds!r}.")
+        for name in ("temperature", "clip", "gumbel_temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}.")
+        for name in ("weight", "entropy", "kl"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)!r}.")
 
 
 @dataclass(frozen=True)
@@ -11,7 +70,8 @@ class TrainConfig:
     """How to train.
 
     Attributes:
-        objective: `"cross_entropy"`, or `"contrastive"` with hard negatives.
+        objective: What to make of labels: `"cross_entropy"`, or `"contrastive"` with hard negatives.
+        reward: What to make of rewards.
         epochs: Most passes over the examples; of few examples an epoch makes up to ten.
         batch_size: Examples a step; None takes a fortieth of them, but at least 16 and at most 256 (64 when the encoder
             trains).
@@ -26,6 +86,9 @@ class TrainConfig:
         balance: 0 leaves frequent tools their weight, 1 makes all tools count alike.
         hard_negatives: Wrong tools that the contrastive objective holds a query against.
         train_encoder: Whether the encoder trains too. A frozen sentence encoder is copied first, not changed.
+        head_first: Whether a pretrained encoder that trains waits until the policy has learned on its frozen vectors: a
+            policy that knows nothing yet would pull it out of shape (Kumar et al. 2022, "Fine-tuning can distort
+            pretrained features"). The policy then goes on at a quarter of its learning rate.
         mixed_precision: Whether an encoder that trains computes in bfloat16: twice as fast or more where the processor
             has it, on CPUs too.
         patience: Epochs without a better validation accuracy before training stops.
@@ -38,6 +101,7 @@ class TrainConfig:
     """
 
     objective: Literal["cross_entropy", "contrastive"] = "cross_entropy"
+    reward: RewardConfig = RewardConfig()
     epochs: int = 10
     batch_size: int | None = None
     learning_rate: float = 2e-3
@@ -49,6 +113,7 @@ class TrainConfig:
     balance: float = 0.0
     hard_negatives: int = 16
     train_encoder: bool = False
+    head_first: bool = True
     mixed_precision: bool = False
     patience: int = 5
     seed: int = 0

@@ -1,73 +1,80 @@
-"""The trainer: labelled examples into the weights of a router."""
+"""The trainer: labels, rewards and logged choices into the weights of a router."""
 
 from __future__ import annotations
 
-import copy
 import logging
-import math
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
-from typing import Any, cast
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import Tensor
 
-from dspy_router.learning.batches import Labelled, bucketed_batches, passes_an_epoch, shuffled_batches, spread
-from dspy_router.learning.checkpoints import Checkpoints
-from dspy_router.learning.losses import balanced_weights, contrastive, cross_entropy
-from dspy_router.learning.settings import EpochRecord, TrainConfig, TrainReport
+from dspy_router.learning.lessons import Lessons
+from dspy_router.learning.objectives import Downstream, Purpose, centred, choose_objective
+from dspy_router.learning.run import TrainingRun, encoder_trains
+from dspy_router.learning.settings import RewardConfig, TrainConfig, TrainReport
 from dspy_router.routing.controllers import ScratchEncoder
-from dspy_router.routing.encoders import ModuleEncoder, encode
-from dspy_router.routing.explanation import Memory
-from dspy_router.routing.neighbours import NeighbourPolicy, without_neighbours
-from dspy_router.routing.policies import States, ToolSpacePolicy
 from dspy_router.routing.router import Router
 from dspy_router.routing.threads import bounded_threads
-from dspy_router.routing.toolset import card_text
-from dspy_router.routing.words import Vocabulary
+
+__all__ = ["RewardConfig", "TrainConfig", "TrainReport", "fit"]
 
 logger = logging.getLogger(__name__)
 
+_HEAD_EPOCHS = 10
+
 
 def fit(
-    router: Router, examples: Iterable[Any], *, val: Iterable[Any] | None = None, config: TrainConfig | None = None
+    router: Router,
+    examples: Iterable[Any],
+    *,
+    val: Iterable[Any] | None = None,
+    config: TrainConfig | None = None,
+    downstream: Downstream | None = None,
 ) -> TrainReport:
-    """Train a router on labelled examples, in place.
+    """Train a router on labels, rewards or logged choices, in place.
 
     The router changes only when training has ended well: whatever interrupts it leaves the router as it was.
 
     Args:
         router: The router.
-        examples: `{"query", "tool"}` rows, episodes or `dspy.Example`s; `tool` is a name, a list of names where several
-            are right, or None where no tool fits.
-        val: Held-out examples; with them the best epoch is kept and training stops early.
+        examples: Rows, episodes or `dspy.Example`s. A row has a `query`, and a label in `tool` (a name, a list of names
+            where several are right, or None where no tool fits), the `rewards` of the tools that were tried, or the
+            `action`, `reward` and `propensity` of a logged choice. Some may have the one and some the other.
+        val: Held-out examples with labels or rewards; with them the best epoch is kept and training stops early.
         config: How to train.
+        downstream: For tools that are differentiable functions: `(choices [b, k + 1], rows int64 [b]) → losses [b]`,
+            where a choice is a one-hot row over the tools and *none* whose gradient is a soft one's. Examples need
+            neither label nor reward then.
 
     Returns:
         What was done.
 
     Raises:
         FloatingPointError: If the loss becomes infinite or no number.
-        ValueError: If the training set is empty, all of one label, or a label is not a tool's name.
+        ValueError: If the training set is empty, all of one label or reward, or names a tool that is not the router's.
     """
     config = config if config is not None else TrainConfig()
     started = time.perf_counter()
-    train = Labelled.read(examples, router.tools)
-    if (len(train) > 1 and (train.right == train.right[0]).all()) or len(train) == 1:
-        label = ", ".join(train.labels[0]) or "none"
-        raise ValueError(
-            f"All {len(train)} training examples have the same label ({label}): there is nothing to tell apart. "
-            "Expected examples of at least two tools, or of one tool and of none (tool: null)."
-        )
-    held_out = None if val is None else Labelled.read(val, router.tools, what="validation set")
-    encoder_trains = config.train_encoder or isinstance(router.encoder, ScratchEncoder)
-    threads = config.threads if config.threads is not None or encoder_trains else 1
+    train = Lessons.read(examples, router.tools, bare=downstream is not None)
+    if downstream is None:
+        train.check_contrast(router.tools)
+    held_out = None if val is None else Lessons.read(val, router.tools, what="validation set")
+    threads = config.threads if config.threads is not None or encoder_trains(router, config) else 1
     try:
         with bounded_threads(threads), torch.random.fork_rng():
-            run = _Run(router, train, held_out, config, encoder_trains)
+            objective = choose_objective(train, config.reward, downstream=downstream is not None)
+            predicted = _predict_rewards(router, train, config) if objective == "doubly_robust" else None
+            settings = {"predicted": predicted, "downstream": downstream}
+            start, before = router, None
+            if config.head_first and config.train_encoder and not isinstance(router.encoder, ScratchEncoder):
+                start, before = _train_head(router, train, held_out, config, objective, **settings)
+                config = replace(config, learning_rate=config.learning_rate / 4)
+            run = TrainingRun(start, train, held_out, config, objective, **settings)
             report = run.train()
+            report.accuracy_before = report.accuracy_before if before is None else before
             run.hand_over(router)
     finally:
         router.to(router.device)  # a frozen encoder is shared with the run, which may have taken it to another device
@@ -76,237 +83,35 @@ def fit(
     return report
 
 
-class _Run:
-    """One training run over copies of a router's parts, so that the router itself changes only at the end."""
-
-    def __init__(
-        self, router: Router, train: Labelled, val: Labelled | None, config: TrainConfig, encoder_trains: bool
-    ) -> None:
-        self.train_set, self.val_set, self.config, self.encoder_trains = train, val, config, encoder_trains
-        self.device = torch.device(config.device) if config.device is not None else router.device
-        generator = torch.Generator().manual_seed(config.seed)
-        vocabulary = Vocabulary.build(map(card_text, router.cards), train.texts)
-        self.work = copy.deepcopy(router)
-        self.work.policy = without_neighbours(self.work.policy)
-        if encoder_trains:
-            self.work.encoder = _trainable(router.encoder, train.texts, router)
-        self.work.to(self.device)
-        self.work.refresh(router.vocabulary.extended(vocabulary))
-        self.policy, self.encoder = cast(nn.Module, self.work.policy), self.work.encoder
-        if isinstance(self.policy, ToolSpacePolicy):
-            deep = len(train) >= config.deep_from * len(set(train.labels))
-            self.policy.prepare(router.tools, len(self.work.vocabulary), deep=deep, generator=generator)
-        self.weights = balanced_weights(train.right, config.balance).to(self.device)
-        self.right = train.right.to(self.device)
-        self.words = self.work.vocabulary.bag(train.texts).to(self.device)
-        self.vectors: Tensor | None = None
-        if not encoder_trains:
-            self.vectors = encode(self.encoder, train.texts, progress=config.progress).to(self.device)
-        self.val_states = None if val is None or encoder_trains else self.work.read(val.texts, progress=config.progress)
-        self.optimizer = self._optimizer()
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        config = self.config
-        # Adam's own weight decay is the gradient of a Gaussian prior; AdamW's would not weaken as examples come in.
-        prior = config.prior / len(self.train_set)
-        carriers = self.policy.corrections if isinstance(self.policy, ToolSpacePolicy) else []
-        carrier_ids = set(map(id, carriers))
-        others = [p for p in self.policy.parameters() if id(p) not in carrier_ids and p.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {"params": carriers, "peak": config.learning_rate, "weight_decay": prior},
-            {"params": others, "peak": config.learning_rate},
-        ]
-        if self.encoder_trains:
-            rate = config.encoder_learning_rate
-            if rate is None:
-                rate = 2e-3 if isinstance(self.encoder, ScratchEncoder) else 1e-4
-            parameters = [p for p in cast(nn.Module, self.encoder).parameters() if p.requires_grad]
-            groups.append({"params": parameters, "peak": rate})
-        groups = [group for group in groups if group["params"]]
-        return torch.optim.Adam(groups, lr=config.learning_rate, fused=self.device.type != "mps")
-
-    @property
-    def batch_size(self) -> int:
-        if self.config.batch_size is not None:
-            return self.config.batch_size
-        return min(64 if self.encoder_trains else 256, max(16, len(self.train_set) // 40))
-
-    def train(self) -> TrainReport:
-        """All epochs, from the last checkpoint if there is one."""
-        config = self.config
-        report = TrainReport(len(self.train_set))
-        if self.val_set is not None:
-            report.accuracy_before = self._validate()[0]
-        best: dict[str, Tensor] | None = None
-        best_score = (-1.0, -math.inf)
-        checkpoints = None
-        if config.checkpoint is not None:
-            checkpoints = Checkpoints(config.checkpoint, self._identity())
-            if (state := checkpoints.load()) is not None:
-                self._restore(state["current"])
-                self.optimizer.load_state_dict(state["optimizer"])
-                best, best_score = state["best"], tuple(state["best_score"])
-                report.epochs = [EpochRecord(**record) for record in state["epochs"]]
-                report.best_epoch, report.resumed_from = state["best_epoch"], len(report.epochs)
-        for epoch in range(len(report.epochs), config.epochs):
-            if epoch - report.best_epoch >= config.patience and self.val_set is not None:
-                break
-            record = self._epoch(epoch)
-            report.epochs.append(record)
-            score = (
-                (record.val_accuracy, -cast(float, record.val_loss))
-                if record.val_accuracy is not None
-                else (0.0, epoch)
-            )
-            if score > best_score:
-                best_score, report.best_epoch = score, epoch + 1
-                best = self._snapshot() if self.val_set is not None else None
-            if checkpoints is not None:
-                state = {
-                    "current": self._snapshot(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "best": best,
-                    "best_score": list(best_score),
-                    "best_epoch": report.best_epoch,
-                    "epochs": [asdict(record) for record in report.epochs],
-                }
-                checkpoints.save(state)
-        if best is not None:
-            self._restore(best)
-        self._remember_neighbours()
-        if self.val_set is not None:
-            report.accuracy_after = self._validate()[0]
-        if checkpoints is not None:
-            checkpoints.clear()
-        return report
-
-    def _remember_neighbours(self) -> None:
-        if self.config.neighbours == 0:
-            return
-        if not isinstance(self.policy, ToolSpacePolicy):
-            raise ValueError(
-                f"neighbours needs a ToolSpacePolicy under it; the policy is a {type(self.policy).__name__}."
-            )
-        if self.vectors is None:
-            self.vectors = encode(self.encoder, self.train_set.texts).to(self.device)
-        states, count = States(self.vectors, self.words), self.config.neighbours
-        self.policy = NeighbourPolicy(self.policy, self.work.tools, self.right, states, count=count)
-        self.work.policy = self.policy.eval()
-
-    def _epoch(self, epoch: int) -> EpochRecord:
-        started, config = time.perf_counter(), self.config
-        # Every epoch has a seed of its own, so that a resumed run draws what an uninterrupted one would have drawn.
-        torch.manual_seed(config.seed * 1_000_003 + epoch)
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-        if self.encoder_trains:
-            self.work.refresh()
-            cast(nn.Module, self.encoder).train()
-        self.policy.train()
-        passes = passes_an_epoch(len(self.train_set), self.batch_size)
-        steps = passes * math.ceil(len(self.train_set) / self.batch_size)
-        total, losses = steps * config.epochs, []
-        bar = tqdm(self._batches(generator), f"epoch {epoch + 1}/{config.epochs}", steps, delay=2, leave=False,
-                   disable=not config.progress)  # fmt: skip
-        for step, rows in enumerate(bar, start=epoch * steps):
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["peak"] * _warm_cosine(step / total)
-            loss = self._loss(rows)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            losses.append(loss.detach())
-        mean = float(torch.stack(losses).mean())
-        self.policy.eval()
-        if not math.isfinite(mean):
-            raise FloatingPointError(
-                f"Training diverged in epoch {epoch + 1}: the loss is {mean}. The router was left as it was; "
-                f"try a smaller learning rate than {config.learning_rate}."
-            )
-        accuracy, loss = self._validate() if self.val_set is not None else (None, None)
-        return EpochRecord(epoch + 1, mean, time.perf_counter() - started, accuracy, loss)
-
-    def _batches(self, generator: torch.Generator) -> Iterator[Tensor]:
-        lengths = [len(text) for text in self.train_set.texts]
-        for _ in range(passes_an_epoch(len(lengths), self.batch_size)):
-            if self.encoder_trains:
-                yield from bucketed_batches(lengths, self.batch_size, generator)
-            else:
-                yield from shuffled_batches(len(lengths), self.batch_size, generator)
-
-    def _loss(self, rows: Tensor) -> Tensor:
-        if self.vectors is None:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
-                vectors = self.encoder([self.train_set.texts[row] for row in rows.tolist()])
-            vectors = vectors.to(self.device).float()
-            rows = rows.to(self.device)
-        else:
-            rows = rows.to(self.device)
-            vectors = self.vectors[rows]
-        logits = self.policy(States(vectors, self.words.select(rows)), self.work.space)
-        right, weights = self.right[rows], self.weights[rows]
-        if self.config.objective == "contrastive":
-            return contrastive(logits, right, weights=weights, hard_negatives=self.config.hard_negatives)
-        return cross_entropy(logits, right, weights=weights, smoothing=self.config.smoothing)
-
-    def _validate(self) -> tuple[float, float]:
-        """Accuracy and log-loss on the validation set."""
-        val = cast(Labelled, self.val_set)
-        if self.encoder_trains:
-            cast(nn.Module, self.encoder).eval()
-            self.work.refresh()
-        states = self.val_states if self.val_states is not None else self.work.read(val.texts)
-        with torch.no_grad():
-            logits = self.policy(states, self.work.space).cpu()
-        hits = val.right[torch.arange(len(val)), logits.argmax(1)]
-        return float(hits.float().mean()), float(cross_entropy(logits, val.right))
-
-    def _snapshot(self) -> dict[str, Tensor]:
-        parts = {"policy": self.policy} | ({"encoder": self.encoder} if self.encoder_trains else {})
-        return {
-            f"{part}.{name}": tensor.detach().clone()
-            for part, module in parts.items()
-            for name, tensor in cast(nn.Module, module).state_dict().items()
-        }
-
-    def _restore(self, state: dict[str, Tensor]) -> None:
-        for part, module in (("policy", self.policy), ("encoder", self.encoder)):
-            weights = {name.removeprefix(f"{part}."): t for name, t in state.items() if name.startswith(f"{part}.")}
-            if weights:
-                cast(nn.Module, module).load_state_dict(weights)
-
-    def _identity(self) -> dict[str, Any]:
-        """What a checkpoint must agree with to be gone on from."""
-        ignored = ("checkpoint", "progress", "threads", "device")
-        settings = {name: value for name, value in asdict(self.config).items() if name not in ignored}
-        data = [(s.texts, s.labels) if s is not None else None for s in (self.train_set, self.val_set)]
-        return {"settings": settings, "data": data, "router": self.work.fingerprint}
-
-    def hand_over(self, router: Router) -> None:
-        """Give the router what was learned."""
-        self.work.to(router.device)
-        if self.encoder_trains:
-            # The last look at the cards was before the last steps, or with weights of another epoch than the kept one.
-            cast(nn.Module, self.encoder).eval()
-            self.work.refresh()
-        rows = spread(self.train_set.labels, self.config.remember)
-        texts = tuple(self.train_set.texts[i] for i in rows)
-        vectors = encode(self.encoder, texts) if self.vectors is None else self.vectors[rows].cpu()
-        router.adopt(self.work, Memory(texts, tuple(self.train_set.labels[i] for i in rows), vectors))
+def _train_head(
+    router: Router, train: Lessons, val: Lessons | None, config: TrainConfig, objective: Purpose, **settings: Any
+) -> tuple[Router, float | None]:
+    """A copy of the router whose policy has learned on frozen vectors, and the validation score before."""
+    config = replace(config, train_encoder=False, epochs=_HEAD_EPOCHS, checkpoint=None, neighbours=0)
+    with bounded_threads(1):
+        run = TrainingRun(router, train, val, config, objective, **settings)
+        report = run.train()
+    return run.work, report.accuracy_before
 
 
-def _trainable(encoder: Any, texts: list[str], router: Router) -> ModuleEncoder:
-    if not isinstance(encoder, ModuleEncoder) or not any(True for _ in encoder.parameters()):
-        raise ValueError(
-            f"train_encoder=True needs an encoder with weights; {type(encoder).__name__} has none. "
-            "Use 'minilm', 'gru', 'transformer' or a sentence-transformers model, or leave train_encoder out."
-        )
-    encoder = encoder.thawed()
-    if isinstance(encoder, ScratchEncoder):
-        encoder.learn_vocabulary([*texts, *(text for card in router.cards for text in card.views)])
-    return encoder
+def _predict_rewards(router: Router, lessons: Lessons, config: TrainConfig) -> Tensor:
+    """A model's reward of every option for each lesson, float [n, k + 1], none by a model that has seen it.
 
-
-def _warm_cosine(progress: float, warmup: float = 0.1) -> float:
-    if progress < warmup:
-        return 0.05 + 0.95 * progress / warmup
-    return 0.5 * (1.0 + math.cos(math.pi * (progress - warmup) / (1.0 - warmup)))
+    Labels speak of choices, not of rewards, and take no part in it.
+    """
+    settings = replace(config, checkpoint=None, neighbours=0, remember=0)
+    low, high = lessons.reward_range
+    predicted = torch.full_like(lessons.rewards, float(lessons.rewards.nanmean()))
+    rows = lessons.rewarded.nonzero().flatten()
+    if len(rows) < 2 or low == high:
+        return predicted
+    # Scaled by all rewards: those of one half may span less, or nothing.
+    unit = replace(lessons, right=torch.zeros_like(lessons.right), rewards=(lessons.rewards - low) / (high - low))
+    folds = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(config.seed))].chunk(2)
+    for seen, unseen in (folds, folds[::-1]):
+        run = TrainingRun(router, unit.select(seen), None, settings, "reward_regression")
+        texts = [lessons.texts[row] for row in unseen.tolist()]
+        start = run.logits(texts)
+        run.train()
+        predicted[unseen] = low + (high - low) * centred(run.logits(texts), start).sigmoid()
+    return predicted

@@ -10,8 +10,8 @@ from typing import Any
 import dspy
 
 from dspy_router.program import calls
-from dspy_router.program.argument_prompt import FillArguments
 from dspy_router.program.calls import Call, Plan
+from dspy_router.program.filling.argument_prompt import FillArguments
 from dspy_router.program.freezing import is_being_saved
 from dspy_router.program.route import Route
 from dspy_router.program.steps import describe_error, take_step

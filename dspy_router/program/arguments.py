@@ -8,8 +8,8 @@ from itertools import islice, pairwise
 from numbers import Number
 from typing import Any
 
-from dspy_router.program.mentions import Mention, outermost, structures
-from dspy_router.program.parameters import Parameter, find_mentions, is_valid, read_parameters
+from dspy_router.program.filling.mentions import Mention, outermost, structures
+from dspy_router.program.filling.parameters import Parameter, find_mentions, is_valid, read_parameters
 from dspy_router.records import Step, ToolCard, read_inputs, split_name
 
 # A mention, and the parameters that could take it with the value that it has there.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import dspy
@@ -13,8 +15,11 @@ from dspy.predict.parameter import Parameter
 
 from dspy_router.records import Decision, read_inputs
 from dspy_router.routing.router import Router
+from dspy_router.routing.toolset import check_names
 
 STATE_VERSION = 1
+# DSPy's executors, optimizers and async tasks carry every setting of a `dspy.context` along, unknown ones too.
+_FORCED = "dspy_router_forced"
 
 
 class Route(dspy.Module, Parameter):
@@ -54,12 +59,15 @@ class Route(dspy.Module, Parameter):
         return self(text=text, allowed=allowed).decision
 
     def forward(self, text: str, allowed: Collection[str] | None = None) -> dspy.Prediction:
-        """The router's decision on a text, as the field `decision`."""
-        return dspy.Prediction(decision=self.router.decide(text, allowed=allowed))
+        """The router's decision on a text, as the field `decision`; the forced one within `forced`."""
+        return self._decide(text, allowed)
 
     async def aforward(self, text: str, allowed: Collection[str] | None = None) -> dspy.Prediction:
         """The same as `forward`: a decision takes milliseconds, too short to be worth a thread."""
-        return dspy.Prediction(decision=self.router.decide(text, allowed=allowed))
+        return self._decide(text, allowed)
+
+    def _decide(self, text: str, allowed: Collection[str] | None) -> dspy.Prediction:
+        return dspy.Prediction(decision=_obey(self.router.decide(text, allowed=allowed), text, self.router.tools))
 
     def reset(self) -> None:
         """Leave the weights alone: DSPy resets a student's parameters before it optimizes its prompts."""
@@ -95,6 +103,67 @@ class Route(dspy.Module, Parameter):
         if not type(policy).__module__.startswith("dspy_router."):
             parts["policy"] = copy.deepcopy(policy)
         return parts
+
+
+@contextmanager
+def forced(tools: Mapping[str, str | None] | str | None) -> Iterator[None]:
+    """Within this, every `Route` answers with the forced tool instead of its own choice, however unsure it is.
+
+    It holds wherever DSPy's settings do: in the threads of `dspy.Parallel`, `dspy.Evaluate` and the optimizers, in
+    async tasks, and in the threads of tools with a time limit. Probabilities and source remain the router's; the
+    propensity is 1, as nothing was drawn. The innermost `forced` is the one that counts.
+
+    Args:
+        tools: A tool's name, or None for "no tool fits", for whatever is asked; or a mapping from the text that a route
+            is asked about to either. A text that the mapping lacks is decided by the router as ever.
+
+    Raises:
+        TypeError: If a tool is neither a name nor None.
+        ValueError: On the way, from a route whose router has no such tool, or which may not choose it.
+    """
+    by_text = dict(tools) if isinstance(tools, Mapping) else None
+    for tool in [tools] if by_text is None else by_text.values():
+        if tool is not None and not isinstance(tool, str):
+            raise TypeError(f"A forced tool must be a tool's name, or None for no tool at all; got {tool!r:.80}.")
+    with dspy.context(**{_FORCED: (tools,) if by_text is None else by_text}):
+        yield
+
+
+def _obey(decision: Decision, text: str, tools: Sequence[str]) -> Decision:
+    """The decision, or the forced one in its place."""
+    order = dspy.settings.get(_FORCED)
+    if order is None or (isinstance(order, dict) and text not in order):
+        return decision
+    tool = order[text] if isinstance(order, dict) else order[0]
+    if tool is not None:
+        check_names([tool], tools)
+        if tool not in decision.probabilities:
+            allowed = ", ".join(decision.probabilities) or "none"
+            raise ValueError(f"The tool '{tool}' is forced, but only these may be chosen here: {allowed}.")
+    return replace(decision, tool=tool, accepted=True, propensity=1.0)
+
+
+def find_route(program: dspy.Module) -> Route:
+    """The one router of a program that may be trained.
+
+    Raises:
+        ValueError: If there is none, or more than one.
+    """
+    routes = [(name, one) for name, one in program.named_parameters() if isinstance(one, Route)]
+    if len(routes) == 1:
+        return routes[0][1]
+    if routes:
+        names = ", ".join(name for name, _ in routes)
+        raise ValueError(
+            f"The student has {len(routes)} routers ({names}), and the examples' label could be meant for any of them. "
+            "Compile each RoutedAgent on its own."
+        )
+    frozen = any(True for _ in program.named_sub_modules(Route))
+    reason = "is inside a sub-module that was compiled already, which DSPy keeps frozen" if frozen else "is missing"
+    raise ValueError(
+        f"The student has no router to train: it {reason}. Expected a RoutedAgent, or a program with one "
+        "RoutedAgent in an attribute."
+    )
 
 
 def _read_state(state: Mapping[str, Any]) -> dict[str, bytes]:

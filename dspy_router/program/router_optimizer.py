@@ -1,52 +1,83 @@
-"""Trains the router of a DSPy program on examples that name the right tool."""
+"""Trains the router of a DSPy program: on labels, on nothing but the program's own metric, or on both."""
 
 from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import dspy
 from dspy.teleprompt.teleprompt import Teleprompter
 
 from dspy_router.evaluation.metrics import evaluate
+from dspy_router.learning.exploration import ExploreReport, explore
 from dspy_router.learning.trainer import TrainConfig, TrainReport, fit
-from dspy_router.program.agent import RoutedAgent, routed_fields
-from dspy_router.program.route import Route
+from dspy_router.learning.trials import ExploreConfig, Trials
+from dspy_router.program.language_model import CallCount
+from dspy_router.program.route import find_route
+from dspy_router.program.tuning.rewards import Spent
+from dspy_router.program.tuning.rollouts import Rollouts
+from dspy_router.program.tuning.teaching import read_examples, warn_of_overlap
 from dspy_router.records import Episode
+from dspy_router.routing.router import Router
 
 logger = logging.getLogger(__name__)
 
+LearnsFrom = Literal["labels", "rewards", "labels and rewards"]
 
-@dataclass(frozen=True)
+
+@dataclass
 class OptimizerReport:
     """What `RouterOptimizer` did.
 
     Attributes:
-        training: The trainer's own report.
-        judged_by: What `before` and `after` are: the program's metric, or the share of right tools.
+        learned_from: What the examples carried.
+        judged_by: What `before` and `after` are: the program's metric in per cent, or the share of right tools.
         before: The score of the program as it was handed over.
         after: The score with the newly trained weights.
-        kept: Whether the new weights were kept; False if the score fell.
+        kept: Whether the new weights were kept; False if the score fell, or there was nothing to learn.
+        training: The last training's own report, learning curve included; None where there was nothing to learn.
+        exploration: The rounds of tries; None where labels alone taught.
+        spent: What the rollouts of this compilation cost; None where there were none.
+        lm_calls: All calls of language models, those of the judging before and after among them.
+        seconds: Wall-clock time of the whole.
+        note: What a reader should know of the outcome.
     """
 
-    training: TrainReport
+    learned_from: LearnsFrom
     judged_by: Literal["metric", "tool accuracy"]
     before: float
     after: float
     kept: bool
+    training: TrainReport | None = None
+    exploration: ExploreReport | None = None
+    spent: Spent | None = None
+    lm_calls: int = 0
+    seconds: float = 0.0
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dict."""
+        return asdict(self)
 
 
 class RouterOptimizer(Teleprompter):
     """A DSPy optimizer for the weights of the program's router; prompts stay as they are.
 
-    Every example names the right tool in its label field: a name, a list of names where several are right, or None
-    where no tool fits. The program is not marked as compiled, so that optimizers of prompts can follow, on their own or
-    in `dspy.BetterTogether`.
+    What it learns from is what the examples carry. Where every example names the right tool in its label field (a name,
+    a list of names where several are right, or None where no tool fits), the labels teach. Where none does, the metric
+    teaches: the program is run with one tool or another forced, and the router learns which earn most; see
+    `learning.exploration.explore` for which are tried. Where some do, both.
+
+    The program is not marked as compiled, so that optimizers of prompts can follow, on their own or in
+    `dspy.BetterTogether`.
 
     Attributes:
+        rollouts: What was rolled out so far, to be shared with another optimizer or set to one that is shared; by
+            default every compilation has its own.
         report: What the last `compile` did; None before.
     """
 
@@ -57,22 +88,53 @@ class RouterOptimizer(Teleprompter):
         config: TrainConfig | None = None,
         label_field: str = "tool",
         num_threads: int | None = None,
+        max_rollouts: int | None = None,
+        max_lm_calls: int | None = None,
+        max_errors: int | None = None,
+        allow_destructive: bool = False,
+        costly: Sequence[str] = (),
+        maximum: float = 1.0,
+        exploration: ExploreConfig | None = None,
+        rollouts: Rollouts | None = None,
+        seed: int | None = None,
     ) -> None:
         """Set the optimizer up.
 
         Args:
-            metric: Judges the whole program before and after, as in `dspy.Evaluate`; running it may call language
-                models. Without one the router is judged by the share of right tools.
+            metric: Called as `metric(example, prediction)`, gives a number, a bool or a `dspy.Prediction` with `score`.
+                It teaches where labels are missing, and judges the whole program before and after; running the program
+                may call language models. Without one the router is judged by the share of right tools.
             config: How to train; `TrainConfig()` by default.
             label_field: The examples' field with the right tool.
             num_threads: Threads for running the program under the metric.
+            max_rollouts: Most runs of the program that try a tool; by default three an example without a label. What
+                the judging before and after takes is not held against the budgets.
+            max_lm_calls: No such run starts once so many calls of language models were made by them.
+            max_errors: How often the program or the metric may raise; None takes DSPy's setting.
+            allow_destructive: Whether tools may be tried whose card says that they destroy something.
+            costly: Tools to try on an example only when every other one was.
+            maximum: The metric's largest value; an example that has earned it is not tried again.
+            exploration: How to spend rollouts, for those who want to say more.
+            rollouts: Rollouts to share; budgets and errors are then its own.
+            seed: Replaces the seed of `config`.
+
+        Raises:
+            ValueError: If a budget is no whole number of at least 1.
         """
         super().__init__()
         self.metric = metric
-        self.config = config
+        config = TrainConfig() if config is None else config
+        self.config = config if seed is None else replace(config, seed=seed)
         self.label_field = label_field
         self.num_threads = num_threads
+        self.max_rollouts, self.max_lm_calls, self.max_errors = max_rollouts, max_lm_calls, max_errors
+        self.allow_destructive = allow_destructive
+        self.costly = tuple(costly)
+        self.maximum = maximum
+        self.exploration = ExploreConfig() if exploration is None else exploration
+        self.rollouts = rollouts
         self.report: OptimizerReport | None = None
+        self.new_rollouts()  # so that a budget that is none is refused now
 
     def compile(
         self,
@@ -80,115 +142,166 @@ class RouterOptimizer(Teleprompter):
         *,
         trainset: Sequence[Any],
         valset: Sequence[Any] | None = None,
-        teacher: Any = None,
+        teacher: dspy.Module | None = None,
         **kwargs: Any,
     ) -> Any:
         """A copy of the student with a trained router; the student itself is left alone.
 
         Args:
             student: A program with exactly one router: a `RoutedAgent`, or a larger program with one inside.
-            trainset: `dspy.Example`s, rows or episodes with the right tool.
-            valset: The same, to stop training early and to judge its outcome by; by default it is judged on the
-                training set.
-            teacher: Not used, as the labels teach; DSPy hands one to every optimizer.
+            trainset: `dspy.Example`s, rows or episodes; what the metric judges must be `dspy.Example`s.
+            valset: The same, to judge the outcome by and, with labels, to stop training early; by default it is judged
+                on the training set.
+            teacher: A program with one router of the same tools: where rewards teach, what it chooses is tried first.
             **kwargs: None is known; a misspelt argument is an error.
 
         Raises:
+            RuntimeError: If the program or the metric raised more than `max_errors` times.
             TypeError: If there is an argument beyond these.
-            ValueError: If the student has no router that may be trained, or several; or an example has no label.
+            ValueError: If the student has no router that may be trained, or several; an example has neither label nor
+                metric; or no rollout gave a score.
         """
         if kwargs:
             raise TypeError(f"RouterOptimizer.compile takes no {', '.join(map(repr, kwargs))}; see its docstring.")
-        program = student.deepcopy()
-        route = find_route(program)
-        train = read_examples(trainset, program, label_field=self.label_field, source="trainset")
-        held_out = read_examples(valset, program, label_field=self.label_field, source="valset") if valset else None
-        judge = self._judge(program, route, valset or trainset, held_out or train)
-        untrained, before = copy.deepcopy(route.router), judge()
-        training = fit(route.router, train, val=held_out, config=self.config)
-        after = judge()
-        kept = after >= before
-        if not kept:
-            route.router = untrained
-        judged_by = "tool accuracy" if self.metric is None else "metric"
-        self.report = OptimizerReport(training, judged_by, before, after, kept)
-        outcome = "kept" if kept else "undone"
-        logger.info("trained the router: %s %.4f -> %.4f, %s", judged_by, before, after, outcome)
-        return program
+        started, count = time.perf_counter(), CallCount()
+        with dspy.context(callbacks=[*dspy.settings.callbacks, count]):
+            work = _Compilation(self, student.deepcopy(), trainset, valset)
+            untrained, before = copy.deepcopy(work.route.router), work.score()
+            judged_by = "tool accuracy" if work.rollouts is None else "metric"
+            report = OptimizerReport(work.learns_from, judged_by, before, before, kept=False)
+            work.learn(report, teacher)
+            if report.training is not None:
+                report.after = work.score()
+                report.kept = report.after >= before
+            if not report.kept:
+                work.route.router = untrained
+        report.lm_calls, report.seconds = count.calls, time.perf_counter() - started
+        self.report = report
+        outcome = "kept" if report.kept else "undone"
+        logger.info("trained the router: %s %.4f -> %.4f, %s", judged_by, before, report.after, outcome)
+        return work.program
 
-    def _judge(
-        self, program: dspy.Module, route: Route, examples: Sequence[Any], episodes: Sequence[Episode]
-    ) -> Callable[[], float]:
+    def new_rollouts(self) -> Rollouts | None:
+        """Rollouts with the budgets of this optimizer; None without a metric."""
         if self.metric is None:
-            return lambda: evaluate(route.router, episodes, latency_sample=0).accuracy
-        run = dspy.Evaluate(
-            devset=list(examples), metric=self.metric, num_threads=self.num_threads, display_progress=False
+            return None
+        return Rollouts(
+            self.metric,
+            num_threads=self.num_threads,
+            max_rollouts=self.max_rollouts,
+            max_lm_calls=self.max_lm_calls,
+            max_errors=self.max_errors,
+            allow_destructive=self.allow_destructive,
         )
-        return lambda: float(run(program).score)
 
 
-def find_route(program: dspy.Module) -> Route:
-    """The one router of a program that may be trained.
+class _Compilation:
+    """One call of `compile`: the program at work, its examples, and what was rolled out."""
+
+    def __init__(
+        self, optimizer: RouterOptimizer, program: Any, trainset: Sequence[Any], valset: Sequence[Any] | None
+    ) -> None:
+        self.optimizer, self.program, self.route = optimizer, program, find_route(program)
+        self.rollouts = optimizer.rollouts if optimizer.rollouts is not None else optimizer.new_rollouts()
+        self.examples = list(trainset)
+        self.train = self._read(trainset, "trainset")
+        self.val = self._read(valset, "valset") if valset else None
+        warn_of_overlap(self.train, self.val)
+        self.judged = list(zip(valset or trainset, self.val or self.train, strict=True))
+
+    def _read(self, examples: Sequence[Any], source: str) -> list[Episode]:
+        label, needed = self.optimizer.label_field, self.rollouts is None
+        return read_examples(examples, self.program, label_field=label, source=source, labelled=needed)
+
+    @property
+    def learns_from(self) -> LearnsFrom:
+        labelled = sum(bool(episode.labels) for episode in self.train)
+        if labelled == len(self.train):
+            return "labels"
+        return "labels and rewards" if labelled else "rewards"
+
+    def score(self) -> float:
+        """The metric's mean over the validation set, in per cent, or the share of right tools."""
+        router, episodes = self.route.router, [episode for _, episode in self.judged]
+        if self.rollouts is None:
+            return evaluate(router, episodes, latency_sample=0).accuracy
+        decisions = router.decide_batch([episode.text for episode in episodes])
+        chosen = [decision.tool if decision.accepted else None for decision in decisions]
+        pairs = [(example, tool) for (example, _), tool in zip(self.judged, chosen, strict=True)]
+        done = self.rollouts.run(self.program, pairs, limited=False)
+        failed = self.rollouts.failure_score
+        scores = [failed if one is None or one.score is None else one.score for one in done]
+        return 100.0 * sum(scores) / len(scores)
+
+    def learn(self, report: OptimizerReport, teacher: dspy.Module | None) -> None:
+        """Train the router from labels, or explore."""
+        if self.rollouts is None or report.learned_from == "labels":
+            val = self.val if self.val and all(episode.labels for episode in self.val) else None
+            report.training = fit(self.route.router, self.train, val=val, config=self.optimizer.config)
+            return
+        already, trials = copy.copy(self.rollouts.spent), self._trials()
+        missing = [row for row, episode in enumerate(self.train) if not episode.labels]
+        if len(missing) < len(self.route.router.tools):
+            logger.warning(
+                "%d examples without a label for %d tools: a tool that is right for none of them is known by its card "
+                "alone.", len(missing), len(self.route.router.tools),
+            )  # fmt: skip
+        for row, known in enumerate(self.rollouts.known_many(self.program, self.examples)):
+            rewards = {tool: one.score for tool, one in known.items() if one.score is not None}
+            self.train[row] = replace(self.train[row], rewards=rewards)
+        settings = self.optimizer.exploration
+        if (left := self.rollouts.spent.rollouts_left) is not None:
+            settings = replace(settings, tries=max(left, 1) / len(missing))
+        suggested = None if teacher is None else _suggestions(teacher, self.route.router, self.train)
+        report.exploration = explore(
+            self.route.router,
+            self.train,
+            self._roll,
+            trials=trials,
+            config=self.optimizer.config,
+            settings=settings,
+            suggested=suggested,
+        )
+        report.spent, report.training = self.rollouts.spent.since(already), report.exploration.training
+        if report.training is None:
+            report.note = _nothing_learned(trials, self.rollouts.first_error(self.program))
+            logger.warning("%s", report.note)
+
+    def _trials(self) -> Trials:
+        router, optimizer = self.route.router, self.optimizer
+        destructive = [] if optimizer.allow_destructive else [card.name for card in router.cards if card.destructive]
+        return Trials(
+            len(self.train),
+            (*router.tools, None),
+            maximum=optimizer.maximum,
+            costly=optimizer.costly,
+            forbidden=destructive,
+        )
+
+    def _roll(self, tries: Sequence[tuple[int, str | None]]) -> list[float | None]:
+        assert self.rollouts is not None
+        done = self.rollouts.run(self.program, [(self.examples[row], tool) for row, tool in tries])
+        return [None if one is None else one.score for one in done]
+
+
+def _suggestions(teacher: dspy.Module, router: Router, train: Sequence[Episode]) -> dict[int, str | None]:
+    """What the teacher's router would choose, by the number of the example."""
+    expert = find_route(teacher).router
+    router.check_tools(expert.tools)
+    return {row: decision.tool for row, decision in enumerate(expert.decide_batch([one.text for one in train]))}
+
+
+def _nothing_learned(trials: Trials, error: str | None) -> str:
+    """Why rewards taught nothing.
 
     Raises:
-        ValueError: If there is none, or more than one.
+        ValueError: If there were none at all.
     """
-    routes = [(name, one) for name, one in program.named_parameters() if isinstance(one, Route)]
-    if len(routes) == 1:
-        return routes[0][1]
-    if routes:
-        names = ", ".join(name for name, _ in routes)
-        raise ValueError(
-            f"The student has {len(routes)} routers ({names}), and the examples' label could be meant for any of them. "
-            "Compile each RoutedAgent on its own."
-        )
-    frozen = any(True for _ in program.named_sub_modules(Route))
-    reason = "is inside a sub-module that was compiled already, which DSPy keeps frozen" if frozen else "is missing"
-    raise ValueError(
-        f"The student has no router to train: it {reason}. Expected a RoutedAgent, or a program with one "
-        "RoutedAgent in an attribute."
-    )
-
-
-def read_examples(
-    examples: Iterable[Any], program: dspy.Module, *, label_field: str = "tool", source: str = "trainset"
-) -> list[Episode]:
-    """Examples as labelled episodes whose inputs are what the program's agent hands to its router.
-
-    Args:
-        examples: `dspy.Example`s, rows or episodes.
-        program: The program with the agent.
-        label_field: The examples' field with the right tool.
-        source: What to call the examples in messages.
-
-    Raises:
-        ValueError: If there are no examples, or one has no label or none of the agent's inputs.
-    """
-    agent = next((one for _, one in program.named_sub_modules(RoutedAgent)), None)
-    fields = routed_fields(agent.signature) if isinstance(agent, RoutedAgent) else None
-    episodes = []
-    for number, example in enumerate(examples):
-        episode = Episode.from_example(example, label_field)
-        if not episode.labels:
-            raise ValueError(
-                f"{source}[{number}] does not say which tool is right: it has no field '{label_field}'. Expected a "
-                "tool's name there, a list of names where several are right, or None where no tool fits."
-            )
-        inputs = episode.inputs if fields is None else _agent_inputs(example, episode, fields, f"{source}[{number}]")
-        episodes.append(Episode(inputs, labels=episode.labels))
-    if not episodes:
-        raise ValueError(f"The {source} is empty; expected examples with an input and a '{label_field}'.")
-    return episodes
-
-
-def _agent_inputs(example: Any, episode: Episode, fields: Sequence[str], source: str) -> dict[str, Any]:
-    given = episode.inputs if isinstance(example, Episode) else example
-    inputs = {name: given[name] for name in fields if name in given}
-    if inputs:
-        return inputs
-    if len(fields) == 1 and len(episode.inputs) == 1:
-        return {fields[0]: next(iter(episode.inputs.values()))}  # rows say "query", whatever the agent calls it
-    raise ValueError(
-        f"{source} has none of the inputs that the agent's router reads ({', '.join(fields)}); "
-        f"it has {', '.join(episode.inputs)}."
+    known = trials.rewards[trials.tried]
+    if len(known) == 0:
+        reason = f" The first error: {error}" if error else ""
+        raise ValueError(f"No rollout gave a score, so that there is nothing to learn from.{reason}")
+    return (
+        f"The metric gave {float(known[0]):g} in all {len(known)} rollouts: it does not tell a good tool from a bad "
+        "one, and the router was left as it was."
     )

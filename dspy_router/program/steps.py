@@ -11,9 +11,9 @@ import dspy
 import pydantic
 import pydantic_core
 
-from dspy_router.program.argument_prompt import ArgumentError, ask_arguments, require_lm
 from dspy_router.program.arguments import fill
 from dspy_router.program.calls import Call, Plan
+from dspy_router.program.filling.argument_prompt import ArgumentError, ask_arguments, require_lm
 from dspy_router.records import Step, ToolCard
 
 # Longer results are cut in what a language model reads (about five thousand tokens); the step keeps them whole.

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from itertools import pairwise
 
-from dspy_router.program.mentions import Mention, outermost
+from dspy_router.program.filling.mentions import Mention, outermost
 
 _SMALL_WORDS = (
     "zero one two three four five six seven eight nine ten "

@@ -13,8 +13,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, UnknownType
 from referencing.exceptions import Unresolvable
 
-from dspy_router.program.mentions import FINDERS, Mention, shaped
-from dspy_router.program.numerals import numbers
+from dspy_router.program.filling.mentions import FINDERS, Mention, shaped
+from dspy_router.program.filling.numerals import numbers
 from dspy_router.records import ToolCard, split_name
 
 # What jsonschema raises for a schema that is none.

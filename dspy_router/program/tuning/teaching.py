@@ -1,0 +1,78 @@
+"""Examples as a router learns from them: what it is asked, and what is known of the answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import dspy
+
+from dspy_router.program.agent import RoutedAgent, routed_fields
+from dspy_router.records import Episode
+
+logger = logging.getLogger(__name__)
+
+
+def read_examples(
+    examples: Iterable[Any],
+    program: dspy.Module,
+    *,
+    label_field: str = "tool",
+    source: str = "trainset",
+    labelled: bool = True,
+) -> list[Episode]:
+    """Examples as episodes whose inputs are what the program's agent hands to its router.
+
+    Args:
+        examples: `dspy.Example`s, rows or episodes.
+        program: The program with the agent.
+        label_field: The examples' field with the right tool.
+        source: What to call the examples in messages.
+        labelled: Whether each must have a label, as no metric could stand in for it.
+
+    Raises:
+        ValueError: If there are no examples, one lacks a label that it must have, or has none of the agent's inputs.
+    """
+    agent = next((one for _, one in program.named_sub_modules(RoutedAgent)), None)
+    fields = routed_fields(agent.signature) if isinstance(agent, RoutedAgent) else None
+    episodes = []
+    for number, example in enumerate(examples):
+        episode = Episode.from_example(example, label_field)
+        if labelled and not episode.labels:
+            raise ValueError(
+                f"{source}[{number}] does not say which tool is right: it has no field '{label_field}'. Expected a "
+                "tool's name there, a list of names where several are right, or None where no tool fits; or a metric, "
+                "which stands in for labels."
+            )
+        inputs = episode.inputs if fields is None else _agent_inputs(example, episode, fields, f"{source}[{number}]")
+        episodes.append(replace(episode, inputs=inputs))
+    if not episodes:
+        raise ValueError(f"The {source} is empty; expected examples with an input and a '{label_field}'.")
+    return episodes
+
+
+def _agent_inputs(example: Any, episode: Episode, fields: Sequence[str], source: str) -> dict[str, Any]:
+    given = episode.inputs if isinstance(example, Episode) else example
+    inputs = {name: given[name] for name in fields if name in given}
+    if inputs:
+        return inputs
+    if len(fields) == 1 and len(episode.inputs) == 1:
+        return {fields[0]: next(iter(episode.inputs.values()))}  # rows say "query", whatever the agent calls it
+    raise ValueError(
+        f"{source} has none of the inputs that the agent's router reads ({', '.join(fields)}); "
+        f"it has {', '.join(episode.inputs)}."
+    )
+
+
+def warn_of_overlap(train: Sequence[Episode], val: Sequence[Episode] | None) -> None:
+    """Say how many validation examples are training examples as well: they cannot tell learning from remembering."""
+    seen = {episode.text for episode in train}
+    overlap = sum(episode.text in seen for episode in val or ())
+    if overlap:
+        logger.warning(
+            "%d of %d validation examples are in the training set too; the validation score flatters the router.",
+            overlap,
+            len(val or ()),
+        )
