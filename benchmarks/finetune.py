@@ -21,7 +21,7 @@ _SHARED: Mapping[str, Any] = {
 CONFIGS: Mapping[str, TrainConfig] = {
     # Without a hidden layer, which was a tenth of a point worse here.
     "clinc150": TrainConfig(**_SHARED, deep_from=1_000_000),
-    "toole": TrainConfig(**_SHARED, neighbours=50),
+    "toole": TrainConfig(**{**_SHARED, "epochs": 6}, neighbours=50),
 }
 TARGETS = {"clinc150": 0.973, "toole": 0.895}
 # Known from before, for comparison; not measured in this run.
