@@ -248,7 +248,7 @@ def _router_curve(report: OptimizerReport) -> Any:
         return plots.learning_curve(series, y_label="mean reward", levels=levels) if rounds else None
     if report.training is None or not report.training.epochs:
         return None
-    losses = [(float(one.epoch + 1), one.loss) for one in report.training.epochs]
+    losses = [(float(one.epoch), one.loss) for one in report.training.epochs]
     return plots.learning_curve({"training": losses}, x_label="epoch", y_label="loss")
 
 
