@@ -53,15 +53,12 @@ def run(setting: Setting) -> Iterator[Figure]:
 
 
 def few_shot(examples: Sequence[Episode], shots: int, *, seed: int) -> list[Episode]:
-    """Draw the same number of examples for each tool, without replacement.
+    """Draw the same number of examples for each tool, without replacement; of a tool that has fewer, all.
 
     Args:
         examples: What to draw from; none rows are left out.
         shots: How many a tool.
         seed: The same seed draws the same examples.
-
-    Raises:
-        ValueError: If a tool has fewer examples than that.
     """
     by_label: dict[str, list[Episode]] = {}
     for example in examples:
@@ -69,10 +66,8 @@ def few_shot(examples: Sequence[Episode], shots: int, *, seed: int) -> list[Epis
             by_label.setdefault(label_of(example), []).append(example)
     rng = random.Random(seed)
     drawn = []
-    for label, rows in sorted(by_label.items()):
-        if len(rows) < shots:
-            raise ValueError(f"The tool '{label}' has {len(rows)} examples; expected at least {shots} to draw from.")
-        drawn += rng.sample(rows, shots)
+    for _, rows in sorted(by_label.items()):
+        drawn += rng.sample(rows, min(shots, len(rows)))
     return drawn
 
 
