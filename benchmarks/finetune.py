@@ -19,8 +19,8 @@ _SHARED: Mapping[str, Any] = {
     "epochs": 5,
 }
 CONFIGS: Mapping[str, TrainConfig] = {
-    # Without a hidden layer, which was a tenth of a point worse here. On toole, whose policy has one, it was four tenths
-    # better to let both learn from the start.
+    # Without a hidden layer, which was a tenth of a point worse here. On toole, whose policy has one, it was four
+    # tenths better to let both learn from the start.
     "clinc150": TrainConfig(**_SHARED, deep_from=1_000_000),
     "toole": TrainConfig(**_SHARED, neighbours=50, head_first=False),
 }
