@@ -112,6 +112,8 @@ class Decision:
         accepted: Whether the confidence reached the router's threshold, so that the decision may be acted on.
         source: Who chose: the `router`, or the `lm` it was handed to.
         propensity: Probability in (0, 1] with which this choice was drawn; 1 for a deterministic one.
+        id: What the decision goes by in a log, so that a reward or a label can be joined later; None if not logged.
+        error: What went wrong where a language model was to choose, as `ErrorType: message`; None if nothing did.
     """
 
     tool: str | None
@@ -120,6 +122,8 @@ class Decision:
     accepted: bool = True
     source: Literal["router", "lm"] = "router"
     propensity: float = 1.0
+    id: str | None = None
+    error: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probabilities", MappingProxyType(dict(self.probabilities)))

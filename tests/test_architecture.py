@@ -138,6 +138,7 @@ def loaded_by(statement: str) -> set[str]:
         "import dspy_router; dir(dspy_router)",
         "from dspy_router import ToolCard, Decision, Episode",
         "from dspy_router import evaluate",
+        "from dspy_router import TrainConfig",
         "import dspy_router.config, dspy_router.data.datasets",
         "import dspy_router.cli",
     ],

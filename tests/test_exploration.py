@@ -146,6 +146,13 @@ def test_tries_without_a_reward_are_not_made_again_and_do_not_count():
     assert report.tries == sum(tool != "tool_a" for _, tool in oracle.asked)
 
 
+def test_trials_of_other_tools_or_examples_are_refused():
+    episodes, answers = examples()
+    for trials in (Trials(len(episodes), ("tool_a", None)), Trials(3, (*new_router().tools, None))):
+        with pytest.raises(ValueError, match="expected those of the 48 examples and the router's 4 tools"):
+            explore(new_router(), episodes, Oracle(answers), trials=trials, config=CONFIG)
+
+
 def test_an_interrupted_run_leaves_the_router_as_it_was():
     episodes, answers = examples()
     router, oracle = new_router(), Oracle(answers)

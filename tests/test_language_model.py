@@ -16,7 +16,7 @@ def ask() -> str:
 def test_calls_are_counted():
     with language_model(scripted_lm({"answer": "hi"})) as count:
         assert [ask(), ask()] == ["hi", "hi"]
-    assert count.calls == 2
+    assert count.lm_calls == 2
 
 
 def test_none_means_none_even_where_one_is_configured():
@@ -24,7 +24,7 @@ def test_none_means_none_even_where_one_is_configured():
     with dspy.context(lm=configured):
         with language_model(None) as count, pytest.raises(ValueError, match="No LM is loaded"):
             ask()
-        assert (count.calls, configured.engine.requests) == (0, [])
+        assert (count.lm_calls, configured.engine.requests) == (0, [])
         ask()  # afterwards it is back
     assert len(configured.engine.requests) == 1
 
@@ -34,7 +34,7 @@ def test_calls_made_elsewhere_are_not_counted():
         ask()
     with dspy.context(lm=scripted_lm()):
         ask()
-    assert count.calls == 1
+    assert count.lm_calls == 1
 
 
 def test_other_callbacks_stay():

@@ -30,6 +30,18 @@ def read(rows):
     return Lessons.read(rows, NAMES, bare=True)
 
 
+def test_settings_of_another_objective_are_refused_rather_than_ignored():
+    with pytest.raises(
+        ValueError, match=r"belong to the objective 'policy_gradient'; .*'soft_expected_reward', with kl"
+    ):
+        fit(hash_router(), REWARDED, config=quick(reward=RewardConfig(kl=0.1)))
+
+
+def test_a_reward_beyond_the_bounds_is_refused():
+    with pytest.raises(ValueError, match=r"rewards reach from 0 to 1, beyond the bounds \[0, 0.5\]"):
+        fit(hash_router(), REWARDED, config=quick(reward=RewardConfig(bounds=(0.0, 0.5))))
+
+
 class TestChoice:
     @pytest.mark.parametrize(
         ("rows", "objective"),

@@ -30,6 +30,8 @@ def decisions(draw):
         accepted=draw(st.booleans()),
         source=draw(st.sampled_from(["router", "lm"])),
         propensity=draw(st.floats(0.01, 1)),
+        id=draw(st.none() | names),
+        error=draw(st.none() | st.just("TimeoutError: no answer")),
     )
 
 

@@ -89,10 +89,13 @@ def test_costly_tools_come_last():
 
 
 def test_an_unknown_costly_tool_is_named():
-    with pytest.raises(
-        ValueError, match="no tool 'serach' to be costly or forbidden; the tools are: calculate, search"
-    ):
+    with pytest.raises(ValueError, match=r"no tool 'serach'; it knows calculate, search, .*Did you mean 'search'\?"):
         Trials(1, OPTIONS, costly=["serach"])
+
+
+def test_a_reward_of_an_unknown_tool_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match=r"no tool 'calculat'; .*Did you mean 'calculate'\?"):
+        Trials(1, OPTIONS).record(0, "calculat", 1.0)
 
 
 def test_noise_becomes_the_temperature_that_gives_its_odds():

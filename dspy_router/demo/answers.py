@@ -86,7 +86,7 @@ def answer_queries(router: Router, rows: Sequence[Mapping[str, Any]], *, lm: Lan
     agent = RoutedAgent("question -> answer", TOOLS, router=router, synthesis="none" if lm is None else "result")
     with language_model(lm) as count:
         answers = tuple(_answer(agent, row) for row in rows)
-    return Answers(answers, count.calls)
+    return Answers(answers, count.lm_calls)
 
 
 def _answer(agent: RoutedAgent, row: Mapping[str, Any]) -> Answer:

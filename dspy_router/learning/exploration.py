@@ -83,14 +83,19 @@ def explore(
         episodes: What to learn from. Those with labels are not tried; rewards that they have are taken as tries.
         roll: Gives the rewards of tries.
         trials: The rule by which tries are chosen, with the maximum of the reward and what is costly or forbidden.
-        config: How the policy learns.
+        config: How the policy learns; temperature and bounds of its `reward` are set by `settings` and `trials`.
         settings: How to spend tries.
         suggested: What to try first, by the number of the example.
 
     Raises:
-        ValueError: If a label, or a reward's tool, is none of the router's.
+        ValueError: If a label, or a reward's tool, is none of the router's; or `trials` are of other examples or tools.
     """
     trials = Trials(len(episodes), (*router.tools, None)) if trials is None else trials
+    if len(trials.rewards) != len(episodes) or trials.options != (*router.tools, None):
+        raise ValueError(
+            f"The trials are of {len(trials.rewards)} examples and {len(trials.options) - 1} tools; expected those of "
+            f"the {len(episodes)} examples and the router's {len(router.tools)} tools, in this order, and None."
+        )
     config = TrainConfig() if config is None else config
     settings = ExploreConfig() if settings is None else settings
     return _Exploration(router, episodes, roll, trials, config, settings, dict(suggested or {})).run()

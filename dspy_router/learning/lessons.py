@@ -143,7 +143,7 @@ class Lessons:
         return Lessons(texts, self.right[rows], self.rewards[rows], self.actions[rows], self.propensities[rows])
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dict of all that is known; NaN as None."""
+        """A JSON-ready dict of all that is known, by row and column; where nothing was logged the propensity is 0."""
         known = self.rewards.isfinite()
         return {
             "texts": self.texts,

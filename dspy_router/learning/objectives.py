@@ -28,8 +28,18 @@ def choose_objective(lessons: Lessons, config: RewardConfig, *, downstream: bool
     doubly robust value; all else, from whole rows of rewards to rows of one tried tool, for the soft expected reward.
 
     Raises:
-        ValueError: If the configured objective needs what the lessons do not have.
+        ValueError: If the configured objective needs what the lessons do not have, or a setting is not one of its own.
     """
+    name = _choose(lessons, config, downstream=downstream)
+    if name != "policy_gradient" and (config.kl > 0 or config.entropy > 0):
+        raise ValueError(
+            f"kl and entropy belong to the objective 'policy_gradient'; the objective is '{name}', "
+            f"with kl={config.kl:g} and entropy={config.entropy:g}. Set them to 0 or choose that objective."
+        )
+    return name
+
+
+def _choose(lessons: Lessons, config: RewardConfig, *, downstream: bool) -> RewardObjective:
     rewarded, logged = lessons.rewarded, lessons.logged
     if config.objective is None:
         if downstream:
@@ -87,6 +97,12 @@ class Objective:
         self.weights = torch.ones(len(lessons), device=device)
         self.weights[self.labelled] = losses.balanced_weights(self.right[self.labelled], config.balance)
         self.low, self.high = lessons.reward_range if config.reward.bounds is None else config.reward.bounds
+        low, high = lessons.reward_range
+        if bool(lessons.rewarded.any()) and not self.low <= low <= high <= self.high:
+            raise ValueError(
+                f"The rewards reach from {low:g} to {high:g}, beyond the bounds [{self.low:g}, {self.high:g}]. "
+                "Widen RewardConfig.bounds, or leave them out to take those of the examples."
+            )
         # Options that somebody has tried. Where a formula needs the reward of one that was not tried on an example, it
         # gets the worst there is: what nothing is known of is not sought.
         self.supported = self.rewards.isfinite().any(0)

@@ -162,7 +162,8 @@ class TrainReport:
         examples: Number of training examples.
         epochs: One record a pass, in order.
         best_epoch: The pass whose weights were kept, from 1.
-        accuracy_before: Share of right choices on the validation set before training; None without one.
+        accuracy_before: Share of right choices on the validation set before training, or their mean reward in rows
+            without a label; None without a set.
         accuracy_after: The same with the kept weights.
         seconds: Wall-clock time of the whole.
         resumed_from: Passes that a checkpoint brought along.

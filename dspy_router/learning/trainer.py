@@ -16,6 +16,7 @@ from dspy_router.learning.objectives import Downstream, Purpose, centred, choose
 from dspy_router.learning.run import TrainingRun, encoder_trains
 from dspy_router.learning.settings import RewardConfig, TrainConfig, TrainReport
 from dspy_router.routing.controllers import ScratchEncoder
+from dspy_router.routing.encoders import ModuleEncoder
 from dspy_router.routing.router import Router
 from dspy_router.routing.threads import bounded_threads
 
@@ -69,7 +70,7 @@ def fit(
             predicted = _predict_rewards(router, train, config) if objective == "doubly_robust" else None
             settings = {"predicted": predicted, "downstream": downstream}
             start, before = router, None
-            if config.head_first and config.train_encoder and not isinstance(router.encoder, ScratchEncoder):
+            if config.head_first and config.train_encoder and _pretrained(router.encoder):
                 start, before = _train_head(router, train, held_out, config, objective, **settings)
                 config = replace(config, learning_rate=config.learning_rate / 4)
             run = TrainingRun(start, train, held_out, config, objective, **settings)
@@ -81,6 +82,10 @@ def fit(
     report.seconds = time.perf_counter() - started
     logger.info("Trained on %d examples in %.1f s, kept epoch %d.", len(train), report.seconds, report.best_epoch)
     return report
+
+
+def _pretrained(encoder: Any) -> bool:
+    return isinstance(encoder, ModuleEncoder) and not isinstance(encoder, ScratchEncoder)
 
 
 def _train_head(

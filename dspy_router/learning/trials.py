@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dspy_router.learning.losses import aspire, evidence
+from dspy_router.routing.toolset import check_names
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class ExploreConfig:
 
         A reward of 1 where it is 0 in a share ε of the cases, and the other way round, speaks for a tool with odds of
         `(1 − ε)/ε`; those of `e^{(r − 1/2)/τ}` between 1 and 0 are the square of that at `τ = 1 / (2 ln((1 − ε)/ε))`.
+        No noise counts as 1e-4, as no reward is trusted without end.
         """
         noise = min(max(self.noise, 1e-4), 0.49)
         return 1.0 / (2.0 * math.log((1.0 - noise) / noise))
@@ -102,10 +104,7 @@ class Trials:
         Raises:
             ValueError: If a costly or forbidden tool is none of the options.
         """
-        unknown = sorted({*costly, *forbidden} - set(options))
-        if unknown:
-            known = ", ".join(str(option) for option in options if option is not None)
-            raise ValueError(f"There is no tool '{unknown[0]}' to be costly or forbidden; the tools are: {known:.500}.")
+        check_names([*costly, *forbidden], [option for option in options if option is not None])
         self.options, self.maximum = tuple(options), maximum
         self.rewards = torch.full((count, len(self.options)), math.nan)
         self.closed = torch.zeros(count, len(self.options), dtype=torch.bool)
@@ -142,7 +141,13 @@ class Trials:
         return min(max(mean, 0.5), 0.95)
 
     def record(self, row: int, option: str | None, reward: float | None) -> None:
-        """Take down what a try gave."""
+        """Take down what a try gave.
+
+        Raises:
+            ValueError: If the option is none of these.
+        """
+        if option not in self.options:
+            check_names([str(option)], [one for one in self.options if one is not None])
         column = self.options.index(option)
         if reward is None:
             self.closed[row, column] = True

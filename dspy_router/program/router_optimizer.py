@@ -16,13 +16,12 @@ from dspy_router.evaluation.metrics import evaluate
 from dspy_router.learning.exploration import ExploreReport, explore
 from dspy_router.learning.trainer import TrainConfig, TrainReport, fit
 from dspy_router.learning.trials import ExploreConfig, Trials
-from dspy_router.program.language_model import CallCount
 from dspy_router.program.route import find_route
 from dspy_router.program.tuning.rewards import Spent
 from dspy_router.program.tuning.rollouts import Rollouts
-from dspy_router.program.tuning.teaching import read_examples, warn_of_overlap
+from dspy_router.program.tuning.spending import Ledger
+from dspy_router.program.tuning.teaching import read_examples, suggestions, warn_of_overlap
 from dspy_router.records import Episode
-from dspy_router.routing.router import Router
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +42,7 @@ class OptimizerReport:
         exploration: The rounds of tries; None where labels alone taught.
         spent: What the rollouts of this compilation cost; None where there were none.
         lm_calls: All calls of language models, those of the judging before and after among them.
+        cost: Dollars for all of them; None if there were calls whose cost is not known.
         seconds: Wall-clock time of the whole.
         note: What a reader should know of the outcome.
     """
@@ -56,6 +56,7 @@ class OptimizerReport:
     exploration: ExploreReport | None = None
     spent: Spent | None = None
     lm_calls: int = 0
+    cost: float | None = 0.0
     seconds: float = 0.0
     note: str = ""
 
@@ -92,7 +93,7 @@ class RouterOptimizer(Teleprompter):
         max_lm_calls: int | None = None,
         max_errors: int | None = None,
         allow_destructive: bool = False,
-        costly: Sequence[str] = (),
+        costly: str | Sequence[str] = (),
         maximum: float = 1.0,
         exploration: ExploreConfig | None = None,
         rollouts: Rollouts | None = None,
@@ -107,14 +108,14 @@ class RouterOptimizer(Teleprompter):
             config: How to train; `TrainConfig()` by default.
             label_field: The examples' field with the right tool.
             num_threads: Threads for running the program under the metric.
-            max_rollouts: Most runs of the program that try a tool; by default three an example without a label. What
-                the judging before and after takes is not held against the budgets.
+            max_rollouts: Most runs of the program that try a tool, beside the bound of `exploration.tries` an example.
+                What the judging before and after takes is not held against the budgets.
             max_lm_calls: No such run starts once so many calls of language models were made by them.
             max_errors: How often the program or the metric may raise; None takes DSPy's setting.
             allow_destructive: Whether tools may be tried whose card says that they destroy something.
-            costly: Tools to try on an example only when every other one was.
+            costly: Tools to try on an example only when every other one was; a name or several.
             maximum: The metric's largest value; an example that has earned it is not tried again.
-            exploration: How to spend rollouts, for those who want to say more.
+            exploration: How to spend rollouts; by default `ExploreConfig()`, at most three an example without a label.
             rollouts: Rollouts to share; budgets and errors are then its own.
             seed: Replaces the seed of `config`.
 
@@ -129,7 +130,7 @@ class RouterOptimizer(Teleprompter):
         self.num_threads = num_threads
         self.max_rollouts, self.max_lm_calls, self.max_errors = max_rollouts, max_lm_calls, max_errors
         self.allow_destructive = allow_destructive
-        self.costly = tuple(costly)
+        self.costly = (costly,) if isinstance(costly, str) else tuple(costly)
         self.maximum = maximum
         self.exploration = ExploreConfig() if exploration is None else exploration
         self.rollouts = rollouts
@@ -163,8 +164,8 @@ class RouterOptimizer(Teleprompter):
         """
         if kwargs:
             raise TypeError(f"RouterOptimizer.compile takes no {', '.join(map(repr, kwargs))}; see its docstring.")
-        started, count = time.perf_counter(), CallCount()
-        with dspy.context(callbacks=[*dspy.settings.callbacks, count]):
+        started = time.perf_counter()
+        with Ledger().watching() as ledger:
             work = _Compilation(self, student.deepcopy(), trainset, valset)
             untrained, before = copy.deepcopy(work.route.router), work.score()
             judged_by = "tool accuracy" if work.rollouts is None else "metric"
@@ -175,7 +176,7 @@ class RouterOptimizer(Teleprompter):
                 report.kept = report.after >= before
             if not report.kept:
                 work.route.router = untrained
-        report.lm_calls, report.seconds = count.calls, time.perf_counter() - started
+        report.lm_calls, report.cost, report.seconds = ledger.lm_calls, ledger.cost, time.perf_counter() - started
         self.report = report
         outcome = "kept" if report.kept else "undone"
         logger.info("trained the router: %s %.4f -> %.4f, %s", judged_by, before, report.after, outcome)
@@ -248,11 +249,11 @@ class _Compilation:
             )  # fmt: skip
         for row, known in enumerate(self.rollouts.known_many(self.program, self.examples)):
             rewards = {tool: one.score for tool, one in known.items() if one.score is not None}
-            self.train[row] = replace(self.train[row], rewards=rewards)
+            self.train[row] = replace(self.train[row], rewards={**self.train[row].rewards, **rewards})
         settings = self.optimizer.exploration
         if (left := self.rollouts.spent.rollouts_left) is not None:
-            settings = replace(settings, tries=max(left, 1) / len(missing))
-        suggested = None if teacher is None else _suggestions(teacher, self.route.router, self.train)
+            settings = replace(settings, tries=min(settings.tries, max(left, 1) / len(missing)))
+        suggested = None if teacher is None else suggestions(teacher, self.route.router, self.train)
         report.exploration = explore(
             self.route.router,
             self.train,
@@ -282,13 +283,6 @@ class _Compilation:
         assert self.rollouts is not None
         done = self.rollouts.run(self.program, [(self.examples[row], tool) for row, tool in tries])
         return [None if one is None else one.score for one in done]
-
-
-def _suggestions(teacher: dspy.Module, router: Router, train: Sequence[Episode]) -> dict[int, str | None]:
-    """What the teacher's router would choose, by the number of the example."""
-    expert = find_route(teacher).router
-    router.check_tools(expert.tools)
-    return {row: decision.tool for row, decision in enumerate(expert.decide_batch([one.text for one in train]))}
 
 
 def _nothing_learned(trials: Trials, error: str | None) -> str:

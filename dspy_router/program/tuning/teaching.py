@@ -10,7 +10,9 @@ from typing import Any
 import dspy
 
 from dspy_router.program.agent import RoutedAgent, routed_fields
+from dspy_router.program.route import find_route
 from dspy_router.records import Episode
+from dspy_router.routing.router import Router
 
 logger = logging.getLogger(__name__)
 
@@ -76,3 +78,23 @@ def warn_of_overlap(train: Sequence[Episode], val: Sequence[Episode] | None) -> 
             overlap,
             len(val or ()),
         )
+
+
+def suggestions(teacher: dspy.Module, router: Router, train: Sequence[Episode]) -> dict[int, str | None]:
+    """What the teacher's router would choose, by the number of the example.
+
+    Raises:
+        TypeError: If the teacher is no program.
+        ValueError: If it has no router, several, or one for other tools.
+    """
+    if not isinstance(teacher, dspy.Module):
+        raise TypeError(f"The teacher must be a dspy.Module with a router, or None; got {type(teacher).__name__}.")
+    try:
+        expert = find_route(teacher).router
+        router.check_tools(expert.tools)
+    except ValueError as error:
+        raise ValueError(
+            f"The teacher ({type(teacher).__name__}) must have one router for the student's tools, whose choices are "
+            f"tried first; leave it out otherwise. {error}"
+        ) from error
+    return {row: decision.tool for row, decision in enumerate(expert.decide_batch([one.text for one in train]))}
