@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 # for a try that gave none: it failed, may not be made, or the budget is spent.
 Roll = Callable[[Sequence[tuple[int, str | None]]], Sequence[float | None]]
 
+# So many new tries are always worth learning from; on few examples, a twenty-fifth of their number is.
+_ENOUGH_TRIES = 32
+
 
 @dataclass(frozen=True)
 class Round:
@@ -131,7 +134,8 @@ class _Exploration:
         report, started, waited = ExploreReport(), time.perf_counter(), 0.0
         probabilities = self.start.probabilities(self.texts)
         budget = round(self.settings.tries * int((~self.labelled).sum()))
-        quota = self.settings.first
+        # Learning anew takes as long however few tries are new: the last ones of a run wait for each other.
+        quota, fresh, enough = self.settings.first, 0, min(_ENOUGH_TRIES, max(1, len(self.texts) // 25))
         for _ in range(self.settings.rounds):
             tries = self._choose(probabilities, quota, budget - report.tries)
             if not tries:
@@ -146,8 +150,9 @@ class _Exploration:
             report.rounds.append(Round(len(tries), report.tries, mean, time.perf_counter() - asked))
             logger.info("round %d: %d tries so far, mean best reward %.3f", len(report.rounds), report.tries, mean)
             quota *= self.settings.growth
-            if got and report.tries < budget and self._contrast():
-                probabilities = self._learn(last=False)[0].probabilities(self.texts)
+            fresh += got
+            if fresh >= enough and report.tries < budget and self._contrast():
+                probabilities, fresh = self._learn(last=False)[0].probabilities(self.texts), 0
         if self._contrast():
             learned, report.training = self._learn(last=True)
             learned.encoder = self.router.encoder if learned.encoder is self.start.encoder else learned.encoder
