@@ -13,7 +13,7 @@ from dspy_router.evaluation.statistics import wilson_interval
 if TYPE_CHECKING:
     from benchmarks.setting import Setting
 
-Unit = Literal["share", "area", "seconds", "milliseconds", "times"]
+Unit = Literal["share", "area", "seconds", "milliseconds", "times", "count", "per second"]
 Bound = Literal["at least", "above", "at most"]
 _SIGNS = {"at least": "≥", "above": ">", "at most": "≤"}
 
@@ -24,12 +24,13 @@ class Figure:
 
     Attributes:
         what: What it is, in a few words.
-        value: A share in [0, 1], an area under a curve, seconds, milliseconds or a factor, as `unit` says.
+        value: A share in [0, 1], an area under a curve, seconds, milliseconds, a factor, a count or so many a second,
+            as `unit` says.
         split: What it was measured on.
         data: The dataset's name, as `--on` takes it.
         unit: What `value` is.
         n: How many examples it was measured on; None where that says nothing.
-        interval: 95 % Wilson score interval of a share; None where it is none of n independent outcomes.
+        interval: 95 % interval: Wilson's of a share, a bootstrap's of an area; None where there is none.
         spread: Standard deviation over repeated draws; None where there was one run.
         target: What the project wants to reach; None where no figure was set.
         bound: On which side of the target is good.
@@ -76,7 +77,9 @@ class Figure:
         text = show(self.value, self.unit)
         if self.interval is not None:
             low, high = self.interval
-            text += f"\n({100 * low:.1f} to {100 * high:.1f})"
+            shares = self.unit == "share"
+            ends = (f"{100 * end:.1f}" if shares else show(end, self.unit) for end in (low, high))
+            text += f"\n({' to '.join(ends)})"
         if self.spread is not None:
             text += f" ± {100 * self.spread:.1f}"
         return text
@@ -102,6 +105,8 @@ def show(value: float, unit: Unit) -> str:
         return f"{value:.3f}"
     if unit == "times":
         return f"{value:.1f} ×"
+    if unit in ("count", "per second"):
+        return f"{value:,.0f}" + (" /s" if unit == "per second" else "")
     return f"{value:.1f} s" if unit == "seconds" else f"{value:.2f} ms"
 
 

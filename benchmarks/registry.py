@@ -10,8 +10,14 @@ from benchmarks import (
     fewshot,
     finetune,
     frozen,
+    guarantee,
+    hybrid,
+    log,
+    loop,
     metric_only,
     off_policy,
+    out_of_scope,
+    out_of_scope_finetuned,
     overhead,
     scratch,
     speed,
@@ -22,5 +28,23 @@ from benchmarks.figures import Benchmark
 BENCHMARKS: Mapping[str, Benchmark] = {
     module.BENCHMARK.name: module.BENCHMARK
     # The quick ones first: whoever runs them all sees something soon.
-    for module in (demo, zeroshot, frozen, speed, off_policy, overhead, best, metric_only, fewshot, scratch, finetune)
+    for module in (
+        demo,
+        zeroshot,
+        hybrid,
+        frozen,
+        out_of_scope,
+        speed,
+        log,
+        off_policy,
+        overhead,
+        best,
+        guarantee,
+        loop,
+        metric_only,
+        fewshot,
+        scratch,
+        finetune,
+        out_of_scope_finetuned,
+    )
 }

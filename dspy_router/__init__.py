@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dspy_router.data.log import DecisionLog
+    from dspy_router.evaluation.drift import Monitor
     from dspy_router.evaluation.metrics import Evaluation, evaluate
     from dspy_router.learning.settings import RewardConfig, TrainConfig, TrainReport
     from dspy_router.learning.trainer import fit
@@ -15,21 +17,27 @@ if TYPE_CHECKING:
     from dspy_router.program.router_optimizer import RouterOptimizer
     from dspy_router.program.tuning.rollouts import Rollouts
     from dspy_router.records import Decision, Episode, Step, ToolCard
+    from dspy_router.routing.calibration import StaleCalibration
     from dspy_router.routing.encoders import HashEncoder
     from dspy_router.routing.router import Router
+    from dspy_router.routing.trust.report import CalibrationReport
 
 __all__ = [
+    "CalibrationReport",
     "Decision",
+    "DecisionLog",
     "Episode",
     "Evaluation",
     "ExploreConfig",
     "HashEncoder",
     "JointOptimizer",
+    "Monitor",
     "RewardConfig",
     "Rollouts",
     "RoutedAgent",
     "Router",
     "RouterOptimizer",
+    "StaleCalibration",
     "Step",
     "ToolCard",
     "TrainConfig",
@@ -40,17 +48,21 @@ __all__ = [
 
 # torch and dspy take seconds to import; whoever needs only a record or a metric shall not pay for them.
 _HOMES = {
+    "CalibrationReport": "dspy_router.routing.trust.report",
     "Decision": "dspy_router.records",
+    "DecisionLog": "dspy_router.data.log",
     "Episode": "dspy_router.records",
     "Evaluation": "dspy_router.evaluation.metrics",
     "ExploreConfig": "dspy_router.learning.trials",
     "HashEncoder": "dspy_router.routing.encoders",
     "JointOptimizer": "dspy_router.program.joint_optimizer",
+    "Monitor": "dspy_router.evaluation.drift",
     "RewardConfig": "dspy_router.learning.settings",
     "Rollouts": "dspy_router.program.tuning.rollouts",
     "RoutedAgent": "dspy_router.program.agent",
     "Router": "dspy_router.routing.router",
     "RouterOptimizer": "dspy_router.program.router_optimizer",
+    "StaleCalibration": "dspy_router.routing.calibration",
     "Step": "dspy_router.records",
     "ToolCard": "dspy_router.records",
     "TrainConfig": "dspy_router.learning.settings",

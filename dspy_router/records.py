@@ -109,11 +109,14 @@ class Decision:
         tool: Name of the chosen tool; None means that no tool fits.
         probabilities: Probability of every tool that was allowed, by name. With `none_probability` they sum to 1.
         none_probability: Probability that no tool fits.
-        accepted: Whether the confidence reached the router's threshold, so that the decision may be acted on.
+        accepted: Whether the confidence reached the router's threshold, and the bar of its guarantee where it has one,
+            so that the decision may be acted on.
         source: Who chose: the `router`, or the `lm` it was handed to.
         propensity: Probability in (0, 1] with which this choice was drawn; 1 for a deterministic one.
         id: What the decision goes by in a log, so that a reward or a label can be joined later; None if not logged.
         error: What went wrong where a language model was to choose, as `ErrorType: message`; None if nothing did.
+        audited: Whether the query was drawn at random to be checked by a language model, however sure the router was.
+            What these say holds for all queries alike: they calibrate, and are never trained on.
     """
 
     tool: str | None
@@ -124,6 +127,7 @@ class Decision:
     propensity: float = 1.0
     id: str | None = None
     error: str | None = None
+    audited: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "probabilities", MappingProxyType(dict(self.probabilities)))

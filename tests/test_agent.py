@@ -134,12 +134,12 @@ class TestUnsure:
         assert agent(threshold=1.0, fallback=Shrug())(question="it").answer == "no idea about it"
 
     def test_without_a_fallback_the_model_answers_without_a_tool(self, lm):
-        prediction = agent(threshold=1.0)(question=ROOT)
+        prediction = agent(threshold=1.0, fallback=None)(question=ROOT)
         assert (prediction.answer, prediction.steps) == ("It is 4.", ())
         assert "No tool was called." in lm.engine.prompts[0]
 
     def test_without_a_model_there_is_no_answer(self):
-        prediction = agent(threshold=1.0, synthesis="none")(question=ROOT)
+        prediction = agent(threshold=1.0, synthesis="none", fallback=None)(question=ROOT)
         assert (prediction.answer, prediction.steps) == (None, ())
 
     def test_none_goes_to_the_fallback_however_sure(self, lm):

@@ -15,19 +15,31 @@ PACKAGE = ROOT / "dspy_router"
 MOST_LINES = 320
 
 # What each room may import of the package; the arrows run one way, records ← routing ← learning ← program ← demo ← cli,
-# and data and evaluation stand on records alone. The face (`__init__`) names all of them and is imported by none.
+# and data and evaluation stand on records alone; reliability is plain arithmetic that both sides of them use. The face
+# (`__init__`) names all of them and is imported by none.
 MAY_KNOW = {
     "schemas": set(),
+    "reliability": set(),
     "records": {"schemas"},
     "config": set(),
     "data": {"records"},
-    "evaluation": {"records"},
+    "evaluation": {"records", "reliability"},
     "tables": {"records", "evaluation"},
-    "routing": {"records"},
-    "learning": {"records", "routing"},
+    "routing": {"records", "reliability"},
+    "learning": {"records", "routing", "evaluation"},
     "program": {"records", "config", "data", "evaluation", "routing", "learning"},
     "demo": {"records", "data", "evaluation", "routing", "learning", "program"},
-    "cli": {"records", "config", "data", "evaluation", "tables", "routing", "learning", "program", "demo"},
+    "cli": {
+        "records",
+        "config",
+        "data",
+        "evaluation",
+        "tables",
+        "routing",
+        "learning",
+        "program",
+        "demo",
+    },
 }
 WITH_DSPY = {"program"}
 WITH_TORCH = {"routing", "learning", "program", "demo"}

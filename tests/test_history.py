@@ -88,6 +88,42 @@ def test_a_failed_step_is_marked_as_an_error():
     assert '"value": "Error: ValueError: boom", "is_error": true' in request.messages[2].text
 
 
+def test_steps_are_told_one_after_the_other_and_the_inputs_once():
+    later = Step("clock", {"zone": "CET"}, "13:00")
+    adapter = dspy.ChatAdapter(use_native_function_calling=True)
+    messages = request_of(steps=(STEP, later), adapter=adapter, native=True, question="what time is it?").messages
+    assert [message.role for message in messages] == ["user", "assistant", "tool", "assistant", "tool", "user"]
+    assert [message.parts[0].input for message in messages if message.role == "assistant"] == [
+        {"zone": "UTC"},
+        {"zone": "CET"},
+    ]
+    assert len({message.parts[0].id for message in messages if message.role == "tool"}) == 2
+    assert sum("what time is it?" in (message.text or "") for message in messages) == 1
+
+
+CIRCLE: list = []
+CIRCLE.append(CIRCLE)
+
+
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        ({"hour": 12, "zones": ["UTC"]}, '{"hour": 12, "zones": ["UTC"]}'),
+        (12.5, "12.5"),
+        (None, "null"),
+        ("12:00", "12:00"),
+        (b"\xff\xfe", "2 bytes of binary data"),
+        (CIRCLE, "[[...]]"),
+        (["x" * 30_000], '["' + "x" * 19_998 + "… [10004 more characters left out]"),
+    ],
+    ids=["a mapping", "a number", "nothing", "a text", "bytes", "a circle", "a long one"],
+)
+def test_results_are_told_as_a_loop_tells_them_and_what_it_could_not_tell_as_text(result, told):
+    adapter = dspy.ChatAdapter(use_native_function_calling=True)
+    request = request_of(steps=(Step("clock", {}, result),), adapter=adapter, native=True, question="?")
+    assert request.messages[2].parts[0].content[0].text == told
+
+
 def test_without_a_step_the_inputs_are_asked_directly():
     (asked,) = request_of(steps=(), question="what time is it?").messages
     assert "what time is it?" in asked.text

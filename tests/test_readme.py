@@ -13,6 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from dspy_router import Decision, DecisionLog, Episode
 from dspy_router.cli import app
 
 ROOT = Path(__file__).parent.parent
@@ -83,6 +84,8 @@ def test_the_commands_work_one_after_the_other(tmp_path, monkeypatch):
     for folder in ("configs", "dspy_router"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path)
+    with DecisionLog("decisions.sqlite", mode="sync") as log:
+        log.record(Episode({"question": "hello"}, decisions=(Decision(None, {}, 1.0, id="1"),)))
     quick = ["router.max_rollouts=200", "router.train.epochs=2"]
     changed = {"demo": ["--encoder", "hash"], "train": ["encoder.name=hash"], "optimize": quick}
     for arguments in commands():

@@ -128,6 +128,23 @@ def test_it_improves_the_prompts_and_leaves_the_weights(optimize, synthesis):
     assert compiled.router is not student.router
 
 
+@pytest.mark.parametrize("optimize", [bootstrap_few_shot, mipro, simba, gepa])
+def test_an_agent_that_hands_over_is_compiled_as_well(optimize):
+    """The prompt that took over is in the traces, and none of the program's predictors."""
+
+    def taking_over(prompt: str) -> dict:
+        submit = {"name": "submit", "args": {"answer": "fine"}}
+        call = submit if "tool_call_results" in prompt else {"name": "opening_hours", "args": {}}
+        return {**script(prompt), "tool_calls": {"tool_calls": [call]}}
+
+    lm, student = scripted_lm(script=taking_over), RoutedAgent("question -> answer", TOOLS, router=small_router())
+    student.router.threshold = 1.0
+    student.set_lm(lm)
+    with dspy.context(lm=lm):
+        prediction = optimize(student)(question="when is the shop open")
+    assert (prediction.answer, prediction.decision.tool, prediction.decision.source) == ("fine", "opening_hours", "lm")
+
+
 @pytest.mark.parametrize("synthesis", ["result", "history"])
 def test_a_compiled_agent_is_saved_with_its_demos(synthesis, tmp_path):
     lm = scripted_lm({"answer": "fine"})

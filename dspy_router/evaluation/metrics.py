@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dspy_router.evaluation.statistics import auroc, brier_score, expected_calibration_error, wilson_interval
+from dspy_router.evaluation.statistics import auroc, wilson_interval
 from dspy_router.records import Decision, Episode
+from dspy_router.reliability import brier_score, expected_calibration_error
 
 _SHOWN_NAMES = 5
 

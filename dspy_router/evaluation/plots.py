@@ -52,7 +52,7 @@ def learning_curve(
     """
     if not any(series.values()):
         raise ValueError("There is nothing to draw: expected at least one point (x, y) in one of the series.")
-    figure, axes = _new_figure()
+    figure, axes = new_figure()
     for number, (name, points) in enumerate(series.items()):
         xs, ys = [x for x, _ in points], [y for _, y in points]
         axes.plot(xs, ys, label=name, marker="o", markersize=4, color=_LINES[number % len(_LINES)])
@@ -78,7 +78,7 @@ def credit_split(splits: Mapping[str, CreditSplit]) -> Figure:
     """
     if not splits:
         raise ValueError("There is nothing to draw: expected at least one CreditSplit.")
-    figure, axes = _new_figure()
+    figure, axes = new_figure()
     names = [_short(name) for name in splits]
     bottoms = [0.0] * len(names)
     for part, (label, colour) in _PARTS.items():
@@ -106,7 +106,7 @@ def per_tool_reward(rewards: Mapping[str | None, Sequence[float]], *, most: int 
     if not tried:
         raise ValueError("There is nothing to draw: expected the rewards of at least one tool that was tried.")
     shown = sorted(((statistics.fmean(values), tool, len(values)) for tool, values in tried[:most]), key=_by_mean)
-    figure, axes = _new_figure(height=max(_HEIGHT / 2, 1.2 + _ROW * len(shown)))
+    figure, axes = new_figure(height=max(_HEIGHT / 2, 1.2 + _ROW * len(shown)))
     places = range(len(shown), 0, -1)  # the best at the top
     bars = axes.barh(places, [mean for mean, _, _ in shown], color=_LINES[0], height=0.7)
     axes.bar_label(bars, [f"{mean:.2f}, n = {count}" for mean, _, count in shown], padding=3, fontsize=8)
@@ -167,7 +167,7 @@ def _needed() -> Iterator[None]:
         raise ImportError("Plots need matplotlib: pip install 'dspy-router[plot]'") from error
 
 
-def _new_figure(*, height: float = _HEIGHT) -> tuple[Figure, Axes]:
+def new_figure(*, height: float = _HEIGHT) -> tuple[Figure, Axes]:
     """A figure of its own: no pyplot, so that the user's backend and open windows are left alone."""
     with _needed():
         from matplotlib.figure import Figure

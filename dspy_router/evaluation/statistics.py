@@ -1,11 +1,12 @@
-"""Figures from plain arrays: an interval for a share, calibration, and how well a score separates two kinds."""
+"""Figures from plain arrays: an interval for a share, and how well a score separates two kinds."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from dspy_router.reliability import paired
 
 _NORMAL_95 = 1.959963984540054  # two-sided 95 % quantile of the standard normal distribution
 
@@ -33,37 +34,6 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     return low, high
 
 
-def expected_calibration_error(confidence: ArrayLike, right: ArrayLike, *, bins: int = 15) -> float:
-    """How far confidence is from the share that is right, averaged over bins of equal mass (Nguyen & O'Connor 2015).
-
-    `Σ_b n_b / n · |mean confidence in b − share right in b|`. Bins of equal mass rather than equal width, because a
-    good router's confidences crowd near 1; equal confidences share a bin, so the order of the examples has no effect.
-
-    Args:
-        confidence: Probability of each choice, [n], in [0, 1].
-        right: Whether each choice was right, [n].
-        bins: How many bins; fewer are used where confidences repeat.
-
-    Raises:
-        ValueError: If the two are not of one length, or empty.
-    """
-    values, hits = _paired(confidence, right)
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
-    bin_of = np.searchsorted(edges, values, side="left")
-    gaps = [abs(float((values[bin_of == b] - hits[bin_of == b]).sum())) for b in np.unique(bin_of)]
-    return sum(gaps) / len(values)
-
-
-def brier_score(confidence: ArrayLike, right: ArrayLike) -> float:
-    """Mean of `(confidence − right)²` (Brier 1950, for the event that the choice is right); 0 is perfect.
-
-    Raises:
-        ValueError: If the two are not of one length, or empty.
-    """
-    values, hits = _paired(confidence, right)
-    return float(((values - hits) ** 2).mean())
-
-
 def auroc(score: ArrayLike, positive: ArrayLike) -> float:
     """Probability that a positive scores above a negative, ties counting half: the area under the ROC curve.
 
@@ -76,16 +46,7 @@ def auroc(score: ArrayLike, positive: ArrayLike) -> float:
     """
     from sklearn.metrics import roc_auc_score
 
-    values, kinds = _paired(score, positive)
+    values, kinds = paired(score, positive)
     if kinds.min() == kinds.max():
         raise ValueError(f"The area under the ROC curve needs both kinds; all {len(kinds)} are of one.")
     return float(roc_auc_score(kinds, values))
-
-
-def _paired(values: ArrayLike, flags: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    first, second = np.asarray(values, dtype=float), np.asarray(flags, dtype=float)
-    if first.ndim != 1 or first.shape != second.shape or not len(first):
-        raise ValueError(
-            f"Expected two non-empty sequences of one length, got shapes {first.shape} and {second.shape}."
-        )
-    return first, second

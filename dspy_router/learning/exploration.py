@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 # for a try that gave none: it failed, may not be made, or the budget is spent.
 Roll = Callable[[Sequence[tuple[int, str | None]]], Sequence[float | None]]
 
-# So many new tries are always worth learning from; on few examples, a twenty-fifth of their number is.
-_ENOUGH_TRIES = 32
+# So many new tries are always worth learning from; on few examples, a fiftieth of their number is.
+_ENOUGH_TRIES = 16
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class _Exploration:
         probabilities = self.start.probabilities(self.texts)
         budget = round(self.settings.tries * int((~self.labelled).sum()))
         # Learning anew takes as long however few tries are new: the last ones of a run wait for each other.
-        quota, fresh, enough = self.settings.first, 0, min(_ENOUGH_TRIES, max(1, len(self.texts) // 25))
+        quota, fresh, enough = self.settings.first, 0, min(_ENOUGH_TRIES, max(1, len(self.texts) // 50))
         for _ in range(self.settings.rounds):
             tries = self._choose(probabilities, quota, budget - report.tries)
             if not tries:
@@ -212,7 +212,7 @@ class _Exploration:
         if not last:
             # Few examples are passed over several times an epoch; between rounds that is more than it takes.
             passes = passes_an_epoch(len(lessons), config.batch_size or default_batch_size(len(lessons)))
-            epochs = min(math.ceil(settings.epochs / passes), config.epochs)
+            epochs = min(max(1, round(settings.epochs / passes)), config.epochs)
             config = replace(config, epochs=epochs, reward=replace(reward, level=self.trials.level))
         return learned, fit(learned, lessons, config=config)
 

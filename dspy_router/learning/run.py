@@ -30,9 +30,11 @@ from dspy_router.routing.controllers import ScratchEncoder
 from dspy_router.routing.encoders import ModuleEncoder, encode
 from dspy_router.routing.explanation import Memory
 from dspy_router.routing.neighbours import NeighbourPolicy, without_neighbours
+from dspy_router.routing.novelty import Novelty, NoveltyPolicy, without_novelty
 from dspy_router.routing.policies import States, ToolSpacePolicy
 from dspy_router.routing.router import Router
 from dspy_router.routing.toolset import card_text
+from dspy_router.routing.trust.seen import SeenTexts
 from dspy_router.routing.words import Vocabulary
 
 _LOGITS_A_BATCH = 1024
@@ -58,7 +60,7 @@ class TrainingRun:
         generator = torch.Generator().manual_seed(config.seed)
         vocabulary = Vocabulary.build(map(card_text, router.cards), train.texts)
         self.work = copy.deepcopy(router)
-        self.work.policy = without_neighbours(self.work.policy)
+        self.work.policy = without_neighbours(without_novelty(self.work.policy))
         if self.encoder_trains:
             self.work.encoder = _trainable(router.encoder, train.texts, router)
         self.work.to(self.device)
@@ -173,6 +175,13 @@ class TrainingRun:
         right = right.to(self.device)[known]
         self.policy = NeighbourPolicy(self.policy, self.work.tools, right, states.select(known), count=count)
         self.work.policy = self.policy.eval()
+
+    def put_behind(self, novelty: Novelty, report: TrainReport) -> None:
+        """Let *none* be this novelty's from now on, and say what that makes of the validation score."""
+        self.policy = NoveltyPolicy(cast(ToolSpacePolicy, self.policy), novelty).eval()
+        self.work.policy = self.policy
+        if self.val_set is not None:
+            report.accuracy_after = self._validate()[0]
 
     def _epoch(self, epoch: int) -> EpochRecord:
         started, config = time.perf_counter(), self.config
@@ -289,6 +298,7 @@ class TrainingRun:
         rows = spread(labels, self.config.remember)
         texts = tuple(self.train_set.texts[i] for i in rows)
         vectors = encode(self.encoder, texts) if self.vectors is None else self.vectors[rows].cpu()
+        self.work.seen = self.work.seen | SeenTexts.of(self.train_set.texts)
         router.adopt(self.work, Memory(texts, tuple(labels[i] or () for i in rows), vectors))
 
 

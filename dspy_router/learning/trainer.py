@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dspy_router.learning.crossfit import fit_novelty
 from dspy_router.learning.lessons import Lessons
 from dspy_router.learning.objectives import Downstream, Purpose, centred, choose_objective
 from dspy_router.learning.run import TrainingRun, encoder_trains
@@ -67,8 +68,9 @@ def fit(
     try:
         with bounded_threads(threads), torch.random.fork_rng():
             objective = choose_objective(train, config.reward, downstream=downstream is not None)
-            predicted = _predict_rewards(router, train, config) if objective == "doubly_robust" else None
+            predicted = predict_rewards(router, train, config) if objective == "doubly_robust" else None
             settings = {"predicted": predicted, "downstream": downstream}
+            novelty = fit_novelty(router, train, config, objective, **settings)
             start, before = router, None
             if config.head_first and config.train_encoder and _pretrained(router.encoder):
                 start, before = _train_head(router, train, held_out, config, objective, **settings)
@@ -76,6 +78,8 @@ def fit(
             run = TrainingRun(start, train, held_out, config, objective, **settings)
             report = run.train()
             report.accuracy_before = report.accuracy_before if before is None else before
+            if novelty is not None:
+                run.put_behind(novelty, report)
             run.hand_over(router)
     finally:
         router.to(router.device)  # a frozen encoder is shared with the run, which may have taken it to another device
@@ -99,7 +103,7 @@ def _train_head(
     return run.work, report.accuracy_before
 
 
-def _predict_rewards(router: Router, lessons: Lessons, config: TrainConfig) -> Tensor:
+def predict_rewards(router: Router, lessons: Lessons, config: TrainConfig) -> Tensor:
     """A model's reward of every option for each lesson, float [n, k + 1], none by a model that has seen it.
 
     Labels speak of choices, not of rewards, and take no part in it.

@@ -29,7 +29,7 @@ class Call:
     Attributes:
         target: The module or tool.
         inputs: Its keyword arguments.
-        timeout: Seconds to wait for a tool; None waits for as long as it takes.
+        timeout: Seconds to wait; None waits for as long as it takes.
         adapter: The DSPy adapter to call under; None leaves the configured one.
     """
 
@@ -47,7 +47,7 @@ class Call:
         with self._context():
             if self.timeout is None:
                 return self.target(**self.inputs)
-            return _within(_in_thread(lambda: self.target(**self.inputs)), self.timeout)
+            return self._within(_in_thread(lambda: self.target(**self.inputs)), self.timeout)
 
     async def arun(self) -> Any:
         """Make the call without blocking the event loop on what can be awaited.
@@ -66,10 +66,22 @@ class Call:
                 # Not `wait_for`, which would wait on for a tool that swallows its cancellation.
                 done, _ = await asyncio.wait({waiting}, timeout=self.timeout)
                 if not done:
-                    raise _too_late(self.timeout)
+                    raise self._too_late()
                 return waiting.result()
             finally:
                 waiting.cancel()
+
+    def _within(self, future: Future[Any], timeout: float) -> Any:
+        try:
+            return future.result(timeout)
+        except TimeoutError:
+            if future.done():  # the target's own error, or it was done just now
+                return future.result()
+            raise self._too_late() from None
+
+    def _too_late(self) -> TimeoutError:
+        called = "tool" if isinstance(self.target, dspy.Tool) else "fallback"
+        return TimeoutError(f"The {called} gave no result within {self.timeout:g} s.")
 
     def _context(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.adapter is None else dspy.context(adapter=self.adapter)
@@ -122,19 +134,6 @@ def _in_thread(function: Callable[[], Any]) -> Future[Any]:
     # A daemon, and no pool: a tool that never returns must neither block the next one nor the interpreter's exit.
     threading.Thread(target=work, name="dspy-router-tool", daemon=True).start()
     return future
-
-
-def _within(future: Future[Any], timeout: float) -> Any:
-    try:
-        return future.result(timeout)
-    except TimeoutError:
-        if future.done():  # the tool's own error, or it was done just now
-            return future.result()
-        raise _too_late(timeout) from None
-
-
-def _too_late(timeout: float) -> TimeoutError:
-    return TimeoutError(f"The tool gave no result within {timeout:g} s.")
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

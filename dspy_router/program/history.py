@@ -1,4 +1,4 @@
-"""Tells a step as a conversation in which the language model itself called the tool."""
+"""Tells steps as a conversation in which the language model itself called the tools."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dspy
+import pydantic_core
 from dspy.adapters.types.tool import ToolCallResults
 from dspy.signatures.signature import make_signature
 
 from dspy_router.program.calls import Call
-from dspy_router.program.steps import show
+from dspy_router.program.steps import LONGEST_OBSERVATION, show
 from dspy_router.records import Step
 
 _FIELD = "history"
+# The fields of a turn of ReActV2.
+_THOUGHT, _CALLS = "next_thought", "tool_calls"
+# What a turn was asked beside them; never written, so that any name does that no input has.
+_TOOLS = "dspy_router_tools"
 
 
 class OwnCallHistory:
     """A history in the shape that `dspy.ReActV2` writes and continues.
 
-    Its message holds the inputs and a `dspy.ToolCalls` with results. An adapter with native function calling renders it
-    as an assistant's tool call and a tool's message; any other as text, in the words of a ReActV2 turn.
+    Every step is a turn: the first holds the inputs, each a `dspy.ToolCalls` with one call and its result. On the wire
+    the turns are, message for message, those of a ReActV2 that made the same calls without a thought of its own: an
+    assistant's tool call and a tool's message under an adapter with native function calling, text under any other.
     """
 
     def __init__(self, field: str, inputs: Mapping[str, Any], steps: Sequence[Step]) -> None:
@@ -35,8 +41,7 @@ class OwnCallHistory:
         earlier = inputs.get(field)
         messages = list(dspy.History.model_validate(earlier).messages) if earlier is not None else []
         current = {name: value for name, value in inputs.items() if name != field}
-        if steps:
-            messages.append({**current, "tool_calls": _tool_calls(steps)})
+        messages += turns(current, steps)
         # As in ReActV2, inputs that the history has told already are not told again.
         self.inputs = {**({} if steps else current), field: dspy.History(messages=messages)}
         self.told = bool(steps)
@@ -60,13 +65,34 @@ class OwnCallHistory:
             lm: The language model that it will ask.
             tools: The tools that were called; providers refuse native tool messages without their schemas.
         """
-        adapter = copy.copy(dspy.settings.adapter or dspy.ChatAdapter())
         if not self.told:
             return Call(predictor, self.inputs)
-        if adapter.use_native_function_calling and getattr(lm, "supports_function_calling", False):
-            schemas = [tool.format_as_litellm_function_call() for tool in tools]
-            return Call(predictor, {**self.inputs, "config": {"tools": schemas, "tool_choice": "none"}})
-        return Call(predictor, self.inputs, adapter=_telling_calls_as_text(adapter))
+        adapter = copy.copy(dspy.settings.adapter or dspy.ChatAdapter())
+        native = is_native(adapter, lm)
+        adapter.use_native_function_calling = native
+        adapter = _telling_turns(adapter, lm)
+        if not native:
+            return Call(predictor, self.inputs, adapter=adapter)
+        schemas = [tool.format_as_litellm_function_call() for tool in tools]
+        return Call(predictor, {**self.inputs, "config": {"tools": schemas, "tool_choice": "none"}}, adapter=adapter)
+
+
+def turns(inputs: Mapping[str, Any], steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """The steps as ReActV2 remembers them: one message each, the inputs in the first."""
+    told = [
+        turn({}, step.tool, step.arguments, _value(step), number=number, failed=step.failed)
+        for number, step in enumerate(steps)
+    ]
+    return [{**inputs, **message} if number == 0 else message for number, message in enumerate(told)]
+
+
+def turn(
+    inputs: Mapping[str, Any], tool: str, arguments: Mapping[str, Any], value: Any, *, number: int, failed: bool = False
+) -> dict[str, Any]:
+    """One message of a history: what was asked, the call that the model made, and what came of it."""
+    calls = [dspy.ToolCalls.ToolCall(id=f"call_{number}_0", name=tool, args=dict(arguments))]
+    results = ToolCallResults.from_tool_calls_and_values(calls, [value], [failed])
+    return {**inputs, _CALLS: dspy.ToolCalls(tool_calls=calls, tool_call_results=results)}
 
 
 def history_field(signature: type[dspy.Signature]) -> str:
@@ -75,36 +101,46 @@ def history_field(signature: type[dspy.Signature]) -> str:
     return next((name for name, field in fields if field.annotation is dspy.History), _FIELD)
 
 
-def _tool_calls(steps: Sequence[Step]) -> dspy.ToolCalls:
-    calls = [
-        dspy.ToolCalls.ToolCall(id=f"call_{index}_0", name=step.tool, args=dict(step.arguments))
-        for index, step in enumerate(steps)
-    ]
-    values = [show(step.observation) for step in steps]
-    results = ToolCallResults.from_tool_calls_and_values(calls, values, [step.failed for step in steps])
-    return dspy.ToolCalls(tool_calls=calls, tool_call_results=results)
+def is_native(adapter: dspy.Adapter, lm: Any) -> bool:
+    """Whether tool calls go over the wire as such, and not as text."""
+    return adapter.use_native_function_calling and bool(getattr(lm, "supports_function_calling", False))
 
 
-def _telling_calls_as_text(adapter: Any) -> dspy.Adapter:
-    """An adapter of one's own that tells a past tool call by its own field.
+def _value(step: Step) -> Any:
+    """What the tool returned, for the adapter to render as it renders the results of a loop; as text where it cannot.
+
+    Long results are cut, and types of DSPy's own are found by the marks in their text.
+    """
+    shown = show(step.observation)
+    if step.failed or isinstance(step.result, dspy.Type | bytes | bytearray | memoryview):
+        return shown
+    try:
+        pydantic_core.to_jsonable_python(step.result, fallback=str)
+    except ValueError:  # a circle, or bytes that are no text
+        return shown
+    return step.result if len(shown) <= LONGEST_OBSERVATION else shown
+
+
+def _telling_turns(adapter: Any, lm: Any) -> dspy.Adapter:
+    """An adapter that tells past tool calls in the words of ReActV2.
 
     An adapter writes a past turn with the output fields of the present signature. The present one has no tool calls, so
-    that the turn would read as an empty answer: it gets a signature of its own.
+    that the turn would read as an empty answer, and its question as one for the answer: turns with tool calls are
+    written with the signature that they were made under.
     """
-    adapter.use_native_function_calling = False
     render = adapter.format_conversation_history
 
     def format_conversation_history(
         signature: type[dspy.Signature], history_field_name: str, inputs: dict[str, Any]
     ) -> list[dict[str, Any]]:
+        of_turns = _turn_signature(signature, adapter, lm)
         messages = []
         for message in inputs[history_field_name].messages:
             told = signature
-            if "tool_calls" in message:
-                fields: dict[str, Any] = {
-                    name: (field.annotation, field) for name, field in signature.input_fields.items()
-                }
-                told = make_signature({**fields, "tool_calls": (dspy.ToolCalls, dspy.OutputField())}, "")
+            if _CALLS in message:
+                told = of_turns
+                if not adapter.use_native_function_calling:
+                    message = {_THOUGHT: "", **message}  # noqa: PLW2901 - a text says so where nothing was thought
             one = {**inputs, history_field_name: dspy.History(messages=[message])}
             messages += render(told, history_field_name, one)
         del inputs[history_field_name]
@@ -113,8 +149,19 @@ def _telling_calls_as_text(adapter: Any) -> dspy.Adapter:
     adapter.format_conversation_history = format_conversation_history
     # An answer that cannot be parsed is asked for once more through a JSON adapter, which must tell the same story.
     if (make_fallback := getattr(adapter, "_make_json_adapter_fallback", None)) is not None:
-        adapter._make_json_adapter_fallback = lambda: _telling_calls_as_text(make_fallback())
+        adapter._make_json_adapter_fallback = lambda: _telling_turns(make_fallback(), lm)
     return adapter
+
+
+def _turn_signature(signature: type[dspy.Signature], adapter: Any, lm: Any) -> type[dspy.Signature]:
+    """The signature of a turn of ReActV2 on these inputs, as the adapter uses it with this language model."""
+    fields: dict[str, Any] = {name: (field.annotation, field) for name, field in signature.input_fields.items()}
+    fields |= {
+        _TOOLS: (list[dspy.Tool], dspy.InputField()),
+        _THOUGHT: (dspy.Reasoning, dspy.OutputField()),
+        _CALLS: (dspy.ToolCalls, dspy.OutputField()),
+    }
+    return adapter._call_preprocess(lm, {}, make_signature(fields, ""), {_TOOLS: []})
 
 
 def _or_none(annotation: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import dspy
 from dspy.teleprompt.teleprompt import Teleprompter
 
+from dspy_router.program.oversight import rehearsing
 from dspy_router.program.route import find_route
 from dspy_router.program.router_optimizer import RouterOptimizer
 from dspy_router.program.tuning.fingerprints import qualified_name
@@ -127,7 +128,8 @@ class JointOptimizer(Teleprompter):
         router = copy.copy(self.router)
         router.rollouts = self.rollouts if self.rollouts is not None else router.new_rollouts()
         search = JointSearch(router, self.prompts, train=trainset, val=valset, teacher=teacher)
-        program, self.report = search.run(student, max_turns=self.max_turns)
+        with rehearsing():
+            program, self.report = search.run(student, max_turns=self.max_turns)
         return program
 
 

@@ -67,7 +67,10 @@ class Route(dspy.Module, Parameter):
         return self._decide(text, allowed)
 
     def _decide(self, text: str, allowed: Collection[str] | None) -> dspy.Prediction:
-        return dspy.Prediction(decision=_obey(self.router.decide(text, allowed=allowed), text, self.router.tools))
+        router = self.router
+        if is_forced(text) and router.stale:
+            router = router.uncalibrated()  # what is forced needs no guarantee
+        return dspy.Prediction(decision=_obey(router.decide(text, allowed=allowed), text, router.tools))
 
     def reset(self) -> None:
         """Leave the weights alone: DSPy resets a student's parameters before it optimizes its prompts."""
@@ -129,12 +132,24 @@ def forced(tools: Mapping[str, str | None] | str | None) -> Iterator[None]:
         yield
 
 
+def is_forced(text: str) -> bool:
+    """Whether the choice for this text is forced here."""
+    return _order(text) is not None
+
+
+def _order(text: str) -> tuple[str | None] | None:
+    """The forced tool for a text; None if none is forced, not even that no tool fits."""
+    order = dspy.settings.get(_FORCED)
+    if isinstance(order, dict):
+        return (order[text],) if text in order else None
+    return order
+
+
 def _obey(decision: Decision, text: str, tools: Sequence[str]) -> Decision:
     """The decision, or the forced one in its place."""
-    order = dspy.settings.get(_FORCED)
-    if order is None or (isinstance(order, dict) and text not in order):
+    if (order := _order(text)) is None:
         return decision
-    tool = order[text] if isinstance(order, dict) else order[0]
+    (tool,) = order
     if tool is not None:
         check_names([tool], tools)
         if tool not in decision.probabilities:

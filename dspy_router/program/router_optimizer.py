@@ -16,6 +16,7 @@ from dspy_router.evaluation.metrics import evaluate
 from dspy_router.learning.exploration import ExploreReport, explore
 from dspy_router.learning.trainer import TrainConfig, TrainReport, fit
 from dspy_router.learning.trials import ExploreConfig, Trials
+from dspy_router.program.oversight import rehearsing
 from dspy_router.program.route import find_route
 from dspy_router.program.tuning.rewards import Spent
 from dspy_router.program.tuning.rollouts import Rollouts
@@ -148,6 +149,8 @@ class RouterOptimizer(Teleprompter):
     ) -> Any:
         """A copy of the student with a trained router; the student itself is left alone.
 
+        A calibration is set aside meanwhile, and given back afterwards: stale, if the router was trained.
+
         Args:
             student: A program with exactly one router: a `RoutedAgent`, or a larger program with one inside.
             trainset: `dspy.Example`s, rows or episodes; what the metric judges must be `dspy.Example`s.
@@ -165,8 +168,10 @@ class RouterOptimizer(Teleprompter):
         if kwargs:
             raise TypeError(f"RouterOptimizer.compile takes no {', '.join(map(repr, kwargs))}; see its docstring.")
         started = time.perf_counter()
-        with Ledger().watching() as ledger:
+        with Ledger().watching() as ledger, rehearsing():
             work = _Compilation(self, student.deepcopy(), trainset, valset)
+            # Choices are judged here, not which of them may be kept; and training makes a guarantee stale.
+            calibration, work.route.router.calibration = work.route.router.calibration, None
             untrained, before = copy.deepcopy(work.route.router), work.score()
             judged_by = "tool accuracy" if work.rollouts is None else "metric"
             report = OptimizerReport(work.learns_from, judged_by, before, before, kept=False)
@@ -176,6 +181,7 @@ class RouterOptimizer(Teleprompter):
                 report.kept = report.after >= before
             if not report.kept:
                 work.route.router = untrained
+            work.route.router.calibration = calibration
         report.lm_calls, report.cost, report.seconds = ledger.lm_calls, ledger.cost, time.perf_counter() - started
         self.report = report
         outcome = "kept" if report.kept else "undone"

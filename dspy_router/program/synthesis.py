@@ -116,7 +116,7 @@ def synthesis_call(
     if mode == "history":
         signature: Any = predictor.signature
         history = OwnCallHistory(history_field(signature), inputs, steps)
-        called = [tools[step.tool] for step in steps]
+        called = [tools[name] for name in dict.fromkeys(step.tool for step in steps)]
         lm = predictor.lm if predictor.lm is not None else dspy.settings.lm
         return history.call(predictor, lm, called)
     last = steps[-1] if steps else None

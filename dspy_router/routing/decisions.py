@@ -13,23 +13,38 @@ _A_TIE = 1e-6  # more than the order of a sum can change a probability by
 
 
 def as_decision(
-    row: Sequence[float], names: Sequence[str], *, allowed: Collection[str] | None, threshold: float
+    row: Sequence[float],
+    names: Sequence[str],
+    *,
+    allowed: Collection[str] | None,
+    threshold: float,
+    choice: int | None = None,
+    kept: bool = True,
 ) -> Decision:
-    """The most probable option as a decision.
+    """A row of probabilities as a decision.
 
     Args:
         row: Probability of each tool and, last, of *none*.
         names: The tools' names.
         allowed: Names of the tools that could be chosen; None for all.
         threshold: Least confidence of an accepted decision.
+        choice: The chosen column; by default that of the most probable option.
+        kept: Whether a guarantee permits to accept it.
     """
-    best = _first_of_the_best(row, names)
+    best = choose(row, names) if choice is None else choice
     return Decision(
         tool=names[best] if best < len(names) else None,
         probabilities={name: row[i] for i, name in enumerate(names) if allowed is None or name in allowed},
         none_probability=row[-1],
-        accepted=row[best] >= threshold,
+        accepted=kept and row[best] >= threshold,
     )
+
+
+def choose(row: Sequence[float], names: Sequence[str]) -> int:
+    """The column of the largest probability; among equals the first by name, as the order of tools must not matter."""
+    least = max(row) - _A_TIE
+    best = [column for column, probability in enumerate(row) if probability >= least]
+    return min(best, key=lambda column: (column == len(names), *names[column : column + 1]))
 
 
 def check_queries(texts: Sequence[str]) -> None:
@@ -58,10 +73,3 @@ def check_probabilities(rows: Tensor) -> Tensor:
             "training diverged: load a saved one, or train again with a smaller learning rate."
         )
     return rows
-
-
-def _first_of_the_best(row: Sequence[float], names: Sequence[str]) -> int:
-    """The column of the largest probability; among equals the first by name, as the order of tools must not matter."""
-    least = max(row) - _A_TIE
-    best = [column for column, probability in enumerate(row) if probability >= least]
-    return min(best, key=lambda column: (column == len(names), *names[column : column + 1]))

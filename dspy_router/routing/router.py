@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from dspy_router.records import Decision, ToolCard
+from dspy_router.routing.calibratable import Calibratable
+from dspy_router.routing.calibration import Calibration
 from dspy_router.routing.catalogue import build_encoder
-from dspy_router.routing.decisions import as_decision, check_probabilities, check_queries
+from dspy_router.routing.decisions import as_decision, check_probabilities, check_queries, choose
 from dspy_router.routing.encoders import Encoder, encode, weights_digest
 from dspy_router.routing.explanation import Explanation, Memory, explain
 from dspy_router.routing.policies import Policy, States, Tools, ToolSpacePolicy
-from dspy_router.routing.storage import pack, read_folder, unpack, write_folder
+from dspy_router.routing.portable import Portable
 from dspy_router.routing.threads import bounded_threads
 from dspy_router.routing.toolset import (
     allowed_mask,
@@ -30,13 +31,15 @@ from dspy_router.routing.toolset import (
     check_same_tools,
     encode_cards,
 )
+from dspy_router.routing.trust.identity import Watch
+from dspy_router.routing.trust.seen import SeenTexts
 from dspy_router.routing.words import Vocabulary
 
 _DECISIONS_A_BATCH = 1024
 _FEW_TEXTS = 16
 
 
-class Router:
+class Router(Calibratable, Portable):
     """Chooses a tool for a text.
 
     Deterministic: the same weights and the same text give the same decision, on any thread and in any batch.
@@ -49,6 +52,8 @@ class Router:
         vocabulary: The words that the policy weighs.
         threshold: Least confidence of an accepted decision, in [0, 1].
         memory: Training queries to explain by; None before training.
+        seen: Which texts it was trained on, as digests.
+        calibration: What makes its probabilities mean what they say, and what it may keep; None before `calibrate`.
     """
 
     def __init__(
@@ -62,6 +67,8 @@ class Router:
         device: str = "cpu",
         views: Tensor | None = None,
         memory: Memory | None = None,
+        seen: SeenTexts | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         """Put a router together from its parts; `Router.from_tools` is the easier way.
 
@@ -79,8 +86,10 @@ class Router:
             self.policy.to(self.device).eval()
         self.vocabulary = vocabulary if vocabulary is not None else Vocabulary.build(map(card_text, cards))
         self.threshold = threshold
-        self.memory = memory
+        self.memory, self.seen = memory, SeenTexts() if seen is None else seen
         self._lock = threading.Lock()
+        self._watch = Watch()
+        self.calibration = calibration
         self._set_cards(cards, views)
 
     @classmethod
@@ -129,11 +138,13 @@ class Router:
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of all that decides: encoder, weights, words, cards and threshold."""
+        """Hex digest of all that decides: encoder, weights, words, cards, threshold and calibration."""
         digest = hashlib.sha256(self.encoder.fingerprint.encode())
         digest.update(repr((self.cards, self._threshold, self.vocabulary.to_dict())).encode())
         if isinstance(self.policy, nn.Module):
             digest.update(weights_digest(self.policy).encode())
+        if self._calibration is not None:
+            digest.update(json.dumps(self._calibration.to_dict(), sort_keys=True).encode())
         return digest.hexdigest()
 
     def decide(self, text: str, *, allowed: Collection[str] | None = None) -> Decision:
@@ -146,6 +157,7 @@ class Router:
         Raises:
             TypeError: If the text is no string.
             ValueError: If the text is empty, or a name in `allowed` is not a tool's.
+            StaleCalibration: If what may be accepted was certified for another state of the router.
         """
         return self.decide_batch([text], allowed=allowed)[0]
 
@@ -154,27 +166,37 @@ class Router:
         if isinstance(texts, str):
             raise TypeError("decide_batch takes a sequence of texts; for a single text use decide.")
         space = self.space  # read once: another thread may add a tool meanwhile
-        rows = self._distribution(texts, space, allowed).tolist()
-        return [as_decision(row, space.names, allowed=allowed, threshold=self._threshold) for row in rows]
+        calibration, names = self._calibration_in_force(space), space.names
+        logits = self.logits(texts, allowed=allowed, space=space)
+        rows = check_probabilities(logits.softmax(1)).tolist()
+        choices, kept = [choose(row, names) for row in rows], [True] * len(rows)
+        if calibration is not None:
+            rows, kept = (part.tolist() for part in calibration.apply(logits, choices, names))
+        about: dict[str, Any] = {"allowed": allowed, "threshold": self._threshold}
+        decisions = zip(rows, choices, kept, strict=True)
+        return [as_decision(row, names, choice=choice, kept=keep, **about) for row, choice, keep in decisions]
 
     def probabilities(self, texts: Sequence[str], *, allowed: Collection[str] | None = None) -> Tensor:
-        """The policy's distribution for each text, float32 [n, k + 1], last column *none*.
+        """The policy's own distribution for each text, uncalibrated; float32 [n, k + 1], last column *none*.
 
         Raises:
             FloatingPointError: If the policy's weights give no number.
             TypeError: If a text is no string.
             ValueError: If a text is empty, or a name in `allowed` is not a tool's.
         """
-        return self._distribution(texts, self.space, allowed)
+        return check_probabilities(self.logits(texts, allowed=allowed).softmax(1))
 
-    def _distribution(self, texts: Sequence[str], space: Tools, allowed: Collection[str] | None) -> Tensor:
+    def logits(
+        self, texts: Sequence[str], *, allowed: Collection[str] | None = None, space: Tools | None = None
+    ) -> Tensor:
+        """The policy's logits for each text among these tools, by default the router's; as `probabilities`."""
+        space = self.space if space is None else space
         mask = allowed_mask(space.names, allowed, self.device)
         # Only a big batch gives a second thread enough to do.
         with torch.no_grad(), bounded_threads(1 if len(texts) <= _FEW_TEXTS else None):
             states = self.read(texts)
             batches = torch.arange(len(texts), device=self.device).split(_DECISIONS_A_BATCH)
-            rows = [self.policy(states.select(batch), space, mask).softmax(1).cpu() for batch in batches]
-        return check_probabilities(torch.cat(rows))
+            return torch.cat([self.policy(states.select(batch), space, mask).cpu() for batch in batches])
 
     def read(self, texts: Sequence[str], *, progress: bool = False) -> States:
         """Texts as states.
@@ -236,78 +258,16 @@ class Router:
         """Take over encoder, policy and words of a router over the same tools, as a trainer does at its end."""
         with self._lock:
             self.encoder, self.policy, self.vocabulary = other.encoder, other.policy, other.vocabulary
-            self.memory = memory
+            self.memory, self.seen = memory, self.seen | other.seen
             self._set_cards(self.cards, other.space.views)
 
     def explain(self, text: str) -> Explanation:
         """Why this tool: its rivals, the words that moved the decision, the training queries nearest to the text."""
         return explain(self, text)
 
-    def save(self, folder: str | Path) -> None:
-        """Write the router to a folder: `router.json` and safetensors files; whole or not at all."""
-        write_folder(self.to_files(), Path(folder))
-
-    @classmethod
-    def load(
-        cls,
-        folder: str | Path,
-        *,
-        tools: Iterable[Any] | None = None,
-        encoder: Encoder | None = None,
-        policy: Policy | None = None,
-        device: str = "cpu",
-    ) -> Router:
-        """Read a router from a folder.
-
-        Args:
-            folder: Where `save` wrote it.
-            tools: The tools it is going to be used with; refused if their names are others than the router's.
-            encoder: The encoder, if it is none of the shipped ones.
-            policy: The policy, if it is none of the shipped ones.
-            device: Where it runs.
-
-        Raises:
-            FileNotFoundError: If there is no router in the folder.
-            ValueError: If a file is damaged, of a newer format, or the router was saved for other tools.
-        """
-        parts = {"encoder": encoder, "policy": policy, "device": device}
-        router = cls.from_files(read_folder(Path(folder)), source=f"'{folder}'", **parts)
-        if tools is not None:
-            router.check_tools([ToolCard.from_tool(tool).name for tool in tools])
-        return router
-
-    def to_files(self) -> dict[str, bytes]:
-        """The folder of `save`, in memory: file name to content."""
-        with self._lock:  # another thread may be changing the tools
-            views, memory = self.space.views, self.memory
-            return pack(self.cards, self.encoder, self.policy, self.vocabulary, self._threshold, views, memory)
-
-    @classmethod
-    def from_files(cls, files: Mapping[str, bytes], *, source: str = "the given files", **parts: Any) -> Router:
-        """The router that `to_files` described; `source` is what an error calls them, `parts` are as for `load`."""
-        device = parts.pop("device", "cpu")
-        return cls(**unpack(files, source, **parts), device=device)
-
     def check_tools(self, names: Sequence[str]) -> None:
         """Raise a `ValueError` if these names are not exactly those of the router's tools."""
         check_same_tools(self.tools, names)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Router:
-        # A frozen encoder never changes: copies share it, or every candidate of an optimizer would carry its own.
-        shared = self.encoder
-        return type(self)(
-            self.cards,
-            copy.deepcopy(shared, memo) if getattr(shared, "trainable", False) else shared,
-            policy=copy.deepcopy(self.policy, memo),
-            vocabulary=copy.deepcopy(self.vocabulary, memo),
-            threshold=self._threshold,
-            device=str(self.device),
-            views=self.space.views.clone(),
-            memory=self.memory,
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (partial(Router.from_files, source="the pickled router"), (self.to_files(),))
 
     def __repr__(self) -> str:
         trained = "trained" if self.memory is not None else "untrained"

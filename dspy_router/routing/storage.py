@@ -17,16 +17,19 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from dspy_router.records import ToolCard
+from dspy_router.routing.calibration import Calibration
 from dspy_router.routing.catalogue import ENCODERS
 from dspy_router.routing.encoders import Encoder, ModuleEncoder
 from dspy_router.routing.explanation import Memory
 from dspy_router.routing.neighbours import NeighbourPolicy
+from dspy_router.routing.novelty import NoveltyPolicy
 from dspy_router.routing.policies import Policy, ToolSpacePolicy
+from dspy_router.routing.trust.seen import SeenTexts
 from dspy_router.routing.words import Vocabulary
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had neither a calibration nor the texts that were trained on
 _INDEX = "router.json"
-_POLICIES = {"tool_space": ToolSpacePolicy, "neighbours": NeighbourPolicy}
+_POLICIES = {"tool_space": ToolSpacePolicy, "neighbours": NeighbourPolicy, "novelty": NoveltyPolicy}
 # A remembered query may hold half a surrogate pair, as JSON does; `json.loads` reads it back.
 _UTF8: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogatepass"}
 
@@ -39,6 +42,9 @@ def pack(
     threshold: float,
     views: Tensor,
     memory: Memory | None,
+    *,
+    seen: SeenTexts,
+    calibration: Calibration | None,
 ) -> dict[str, bytes]:
     """The parts of a router as files in memory: name to content."""
     files: dict[str, bytes] = {}
@@ -48,10 +54,10 @@ def pack(
         files.update(encoder.to_files())
     policy_entry: dict[str, Any] = {"kind": "custom", "class": type(policy).__qualname__}
     if kind := next((kind for kind, shipped in _POLICIES.items() if type(policy) is shipped), None):
-        policy_entry = {"kind": kind, "config": cast(ToolSpacePolicy | NeighbourPolicy, policy).config}
+        policy_entry = {"kind": kind, "config": cast(ToolSpacePolicy | NeighbourPolicy | NoveltyPolicy, policy).config}
     if isinstance(policy, nn.Module):
         files["policy.safetensors"] = save({k: v.detach().cpu().contiguous() for k, v in policy.state_dict().items()})
-    tensors = {"views": views.cpu().contiguous()}
+    tensors = {"views": views.cpu().contiguous(), "seen": seen.to_tensor()}
     if memory is not None:
         tensors["memory"] = memory.vectors.contiguous()
     files["tools.safetensors"] = save(tensors)
@@ -63,6 +69,7 @@ def pack(
         "policy": policy_entry,
         "vocabulary": vocabulary.to_dict(),
         "memory": None if memory is None else {"texts": memory.texts, "labels": memory.labels},
+        "calibration": None if calibration is None else calibration.to_dict(),
         "digests": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
     }
     # The index vouches for the other files, and its last entry for itself.
@@ -105,6 +112,7 @@ def unpack(
     if index["memory"] is not None:
         texts, labels = index["memory"]["texts"], index["memory"]["labels"]
         memory = Memory(tuple(texts), tuple(map(tuple, labels)), tensors["memory"])
+    calibration = index.get("calibration")
     return {
         "cards": [ToolCard(**card) for card in index["cards"]],
         "encoder": encoder,
@@ -113,6 +121,8 @@ def unpack(
         "threshold": index["threshold"],
         "views": tensors["views"],
         "memory": memory,
+        "seen": SeenTexts.from_tensor(tensors["seen"]) if "seen" in tensors else SeenTexts(),
+        "calibration": None if calibration is None else Calibration.from_dict(calibration),
     }
 
 

@@ -72,7 +72,10 @@ class JointSearch:
             ValueError: If a score is above the maximum, or the examples are such that no router can be trained.
         """
         with self._spending() as spent:
-            best = self._judge(student.deepcopy(), "start")
+            program = student.deepcopy()
+            # Choices are judged here, not which of them may be kept; and training makes a guarantee stale.
+            calibration, find_route(program).router.calibration = find_route(program).router.calibration, None
+            best = self._judge(program, "start")
             self.prior = find_route(best.program).router
             report = JointReport(before=best.standing, after=best.standing, overlap=self.overlap)
             rule: Rule = "best"
@@ -89,6 +92,7 @@ class JointSearch:
                 report.ended = f"{max_turns} turns were made"
         report.rollouts, report.lm_calls, report.cost, report.seconds = spent()
         logger.info("joint optimization: %.4f -> %.4f, %s", report.before.val, report.after.val, report.kept)
+        find_route(best.program).router.calibration = calibration
         best.program._compiled = student._compiled
         return best.program, report
 

@@ -185,7 +185,7 @@ def _credit(
 
 
 def _choices(program: dspy.Module, episodes: Sequence[Episode]) -> list[Choice]:
-    decisions = find_route(program).router.decide_batch([episode.text for episode in episodes])
+    decisions = find_route(program).router.uncalibrated().decide_batch([episode.text for episode in episodes])
     return [decision.tool if decision.accepted else None for decision in decisions]
 
 

@@ -15,6 +15,7 @@ from dspy.utils.parallelizer import ParallelExecutor
 from tqdm import tqdm
 
 from dspy_router.program.filling.argument_prompt import ArgumentError
+from dspy_router.program.oversight import rehearsing
 from dspy_router.program.route import find_route, forced
 from dspy_router.program.steps import describe_error
 from dspy_router.program.tuning.fingerprints import example_digest, prompt_fingerprint, qualified_name
@@ -195,7 +196,7 @@ class Rollouts:
 
     def _roll_out(self, program: dspy.Module, example: Any, key: Key) -> Rollout:
         ledger, started = Ledger(), time.perf_counter()
-        with forced(key[1]), ledger.watching(), dspy.context(trace=[]):
+        with forced(key[1]), rehearsing(), ledger.watching(), dspy.context(trace=[]):
             outcome = self._score(program, example, ledger)
         seconds = time.perf_counter() - started
         return Rollout(*key, **outcome, lm_calls=ledger.lm_calls, cost=ledger.cost, seconds=seconds)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import dspy
 
-from dspy_router.program.agent import RoutedAgent, routed_fields
+from dspy_router.program.agent import RoutedAgent
+from dspy_router.program.inputs import routed_episode, routed_fields
 from dspy_router.program.route import find_route
 from dspy_router.records import Episode
 from dspy_router.routing.router import Router
@@ -41,31 +41,17 @@ def read_examples(
     fields = routed_fields(agent.signature) if isinstance(agent, RoutedAgent) else None
     episodes = []
     for number, example in enumerate(examples):
-        episode = Episode.from_example(example, label_field)
+        episode = routed_episode(example, fields, label_field=label_field, source=f"{source}[{number}]")
         if labelled and not episode.labels:
             raise ValueError(
                 f"{source}[{number}] does not say which tool is right: it has no field '{label_field}'. Expected a "
                 "tool's name there, a list of names where several are right, or None where no tool fits; or a metric, "
                 "which stands in for labels."
             )
-        inputs = episode.inputs if fields is None else _agent_inputs(example, episode, fields, f"{source}[{number}]")
-        episodes.append(replace(episode, inputs=inputs))
+        episodes.append(episode)
     if not episodes:
         raise ValueError(f"The {source} is empty; expected examples with an input and a '{label_field}'.")
     return episodes
-
-
-def _agent_inputs(example: Any, episode: Episode, fields: Sequence[str], source: str) -> dict[str, Any]:
-    given = episode.inputs if isinstance(example, Episode) else example
-    inputs = {name: given[name] for name in fields if name in given}
-    if inputs:
-        return inputs
-    if len(fields) == 1 and len(episode.inputs) == 1:
-        return {fields[0]: next(iter(episode.inputs.values()))}  # rows say "query", whatever the agent calls it
-    raise ValueError(
-        f"{source} has none of the inputs that the agent's router reads ({', '.join(fields)}); "
-        f"it has {', '.join(episode.inputs)}."
-    )
 
 
 def warn_of_overlap(train: Sequence[Episode], val: Sequence[Episode] | None) -> None:
@@ -97,4 +83,5 @@ def suggestions(teacher: dspy.Module, router: Router, train: Sequence[Episode]) 
             f"The teacher ({type(teacher).__name__}) must have one router for the student's tools, whose choices are "
             f"tried first; leave it out otherwise. {error}"
         ) from error
-    return {row: decision.tool for row, decision in enumerate(expert.decide_batch([one.text for one in train]))}
+    choices = expert.uncalibrated().decide_batch([one.text for one in train])
+    return {row: decision.tool for row, decision in enumerate(choices)}

@@ -1,4 +1,4 @@
-"""The command line: dspy-router demo | train | optimize | evaluate | route | explain | tools."""
+"""The command line: dspy-router demo | train | optimize | calibrate | evaluate | … | learn | rollback | log."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from dspy_router.cli.calibrate import calibrate
+from dspy_router.cli.learn import learn, rollback
+from dspy_router.cli.log import log_app
 from dspy_router.tables import show_decision, show_figures, show_optimization, show_scores, show_table
 
 if TYPE_CHECKING:
@@ -241,5 +244,6 @@ def _find(source: str, key: str) -> Any:
     return getattr(home, attribute)
 
 
-if __name__ == "__main__":
-    main()
+for command in (calibrate, learn, rollback):
+    app.command()(command)
+app.add_typer(log_app, name="log")
