@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from dspy_router.data.log import DecisionLog
     from dspy_router.evaluation.drift import Monitor
     from dspy_router.evaluation.metrics import Evaluation, evaluate
+    from dspy_router.learning.loop import LoopConfig, learn
     from dspy_router.learning.settings import RewardConfig, TrainConfig, TrainReport
     from dspy_router.learning.trainer import fit
     from dspy_router.learning.trials import ExploreConfig
@@ -31,6 +32,7 @@ __all__ = [
     "ExploreConfig",
     "HashEncoder",
     "JointOptimizer",
+    "LoopConfig",
     "Monitor",
     "RewardConfig",
     "Rollouts",
@@ -44,6 +46,7 @@ __all__ = [
     "TrainReport",
     "evaluate",
     "fit",
+    "learn",
 ]
 
 # torch and dspy take seconds to import; whoever needs only a record or a metric shall not pay for them.
@@ -56,6 +59,7 @@ _HOMES = {
     "ExploreConfig": "dspy_router.learning.trials",
     "HashEncoder": "dspy_router.routing.encoders",
     "JointOptimizer": "dspy_router.program.joint_optimizer",
+    "LoopConfig": "dspy_router.learning.loop",
     "Monitor": "dspy_router.evaluation.drift",
     "RewardConfig": "dspy_router.learning.settings",
     "Rollouts": "dspy_router.program.tuning.rollouts",
@@ -69,6 +73,7 @@ _HOMES = {
     "TrainReport": "dspy_router.learning.settings",
     "evaluate": "dspy_router.evaluation.metrics",
     "fit": "dspy_router.learning.trainer",
+    "learn": "dspy_router.learning.loop",
 }
 
 

@@ -114,7 +114,8 @@ class Decision:
         source: Who chose: the `router`, or the `lm` it was handed to.
         propensity: Probability in (0, 1] with which this choice was drawn; 1 for a deterministic one.
         id: What the decision goes by in a log, so that a reward or a label can be joined later; None if not logged.
-        error: What went wrong where a language model was to choose, as `ErrorType: message`; None if nothing did.
+        error: What went wrong where a language model was to choose or to answer, as `ErrorType: message`; None if
+            nothing did. What went wrong in a tool stands in the step.
         audited: Whether the query was drawn at random to be checked by a language model, however sure the router was.
             What these say holds for all queries alike: they calibrate, and are never trained on.
     """

@@ -170,6 +170,12 @@ def test_a_log_of_one_kind_teaches_nothing_and_says_so():
     assert report.reasons[0].startswith("The log teaches nothing: All ")
 
 
+def test_a_log_of_hashes_is_refused():
+    hashed = [replace(one, inputs={"sha256": "0" * 64}) for one in log(2)]
+    with pytest.raises(ValueError, match="keeps hashes in place of the inputs"):
+        learn(hash_router(), hashed)
+
+
 def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match=r"holdout is a share and must be within \(0, 1\); got 0"):
         LoopConfig(holdout=0)

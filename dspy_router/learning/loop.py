@@ -115,10 +115,18 @@ def learn(
 
     Returns:
         The challenger, and the report that says whether to put it to use.
+
+    Raises:
+        ValueError: If the log keeps hashes of the inputs instead of the inputs.
     """
     settings, train = LoopConfig() if config is None else config, TrainConfig() if train is None else train
     started, report = time.perf_counter(), LearnReport()
     episodes = [episode for episode in episodes if episode.decisions]
+    if any(set(episode.inputs) == {"sha256"} for episode in episodes):
+        raise ValueError(
+            "The log keeps hashes in place of the inputs, and nothing can be learned from those. Expected one that was "
+            "written with inputs='text'; or give the inputs back to its episodes (see hash_inputs) before learning."
+        )
     acted = any(one.decisions[0].source == "router" and one.decisions[0].accepted for one in episodes)
     lessons = _read(episodes, champion.tools)
     report.labels = sum(bool(one.labels) for one in lessons)
