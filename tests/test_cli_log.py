@@ -132,5 +132,22 @@ class TestDrift:
         assert (told["alarm"], beside.exit_code) == (["confidence"], 3)
         assert {finding["subject"]: finding for finding in told["findings"]}["escalated"]["reference"] == 0.0
 
+    @pytest.mark.parametrize(
+        ("asked", "reference"),
+        [({"max_risk": 0.3, "per_tool": {"clock": 0.2}}, [0.3]), ({"per_tool": {"clock": 0.3}}, [])],
+    )
+    def test_what_the_router_guarantees_for_all_is_what_is_watched(self, tmp_path, asked, reference):
+        router = Router.from_tools(self.CARDS, encoder="hash")
+        texts = {"add": "add numbers {}", "clock": "tell the time {}"}
+        router.calibrate(
+            [{"query": text.format(n), "tool": tool} for tool, text in texts.items() for n in range(40)], **asked
+        )
+        router.save(tmp_path / "router")
+        with DecisionLog(tmp_path / "log") as log:
+            log.record(episode("x", decided("add", 0.9)), router=router.fingerprint)
+        told = json.loads(run("drift", "--log", str(tmp_path / "log"), "--router", str(tmp_path / "router"), "--json"))
+        risks = [finding["reference"] for finding in told["findings"] if finding["subject"] == "risk"]
+        assert risks == reference
+
     def test_data_needs_a_router(self, checked):
         assert "needs that --router" in run("drift", "--log", checked, "--data", "x.jsonl", code=1)

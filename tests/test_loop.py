@@ -104,6 +104,48 @@ def test_a_guarantee_that_is_asked_for_must_be_certified_anew():
     assert "guarantee could not be certified" in report.reasons[0]
 
 
+def calibrated(**settings: Any) -> Router:
+    """A champion that is certified for what the settings ask, at least where it is trained on a hundred of each."""
+    champion = hash_router()
+    rows = [{"query": query(tool, number), "tool": tool} for number in range(2000, 2040) for tool in WORDS]
+    fit(champion, rows, config=QUICK)
+    unseen = [{"query": query(tool, number), "tool": tool} for number in range(3000, 3100) for tool in WORDS]
+    assert champion.calibrate(unseen, **settings).certified in (True, None)
+    return champion
+
+
+def test_what_the_champion_guarantees_is_certified_for_the_challenger_too():
+    champion = calibrated(max_risk=0.2, per_tool={ADD: 0.1}, confidence=0.97)
+    challenger, report = learn(champion, log(250), train=QUICK)
+    assert report.promote, report.reasons
+    assert challenger.calibration is not None
+    assert champion.calibration is not None
+    assert {(one.tool, one.max_risk) for one in challenger.calibration.certificates} == {(None, 0.2), (ADD, 0.1)}
+    pairs = zip(challenger.calibration.certificates, champion.calibration.certificates, strict=True)
+    assert all(new.confidence == pytest.approx(old.confidence) for new, old in pairs)
+
+
+def test_a_tools_own_bound_is_not_lost_without_a_word():
+    champion = calibrated(max_risk=0.2, per_tool={ADD: 0.1})
+    _, report = learn(champion, log(60), train=QUICK)  # too few of that tool to calibrate on
+    assert not report.promote
+    assert f"could not be certified for the challenger: at most 10.00% for {ADD} wrong" in report.reasons[-1]
+
+
+def test_a_router_that_hands_over_by_costs_is_not_replaced_by_one_that_does_not():
+    _, report = learn(calibrated(costs=(10, 1)), log(), train=QUICK)
+    assert not report.promote
+    assert "hands over by costs" in report.reasons[-1]
+
+
+def test_known_examples_are_kept_apart_from_what_compares_and_calibrates():
+    known = [{"query": one.text, "tool": one.decisions[0].tool} for one in log()]
+    challenger, report = learn(hash_router(), log(), known=known, train=QUICK)
+    assert report.calibration is not None
+    assert report.calibration.dropped == 0
+    assert len(challenger.seen) < len(known)
+
+
 def test_a_challenger_that_may_be_worse_is_refused():
     champion = hash_router()
     fit(champion, [{"query": query(tool, number), "tool": tool} for number in range(40) for tool in WORDS])

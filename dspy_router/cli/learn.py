@@ -26,7 +26,7 @@ def learn(
     ] = None,
     max_risk: Annotated[
         float | None,
-        typer.Option(metavar="SHARE", help="Guarantee to certify anew; by default that of the router in use, if any."),
+        typer.Option(metavar="SHARE", help="Guarantee to certify anew; by default that of the router in use."),
     ] = None,
     confidence: Annotated[float, typer.Option(metavar="SHARE", help="Of the guarantee, and of the intervals.")] = 0.95,
     margin: Annotated[
@@ -49,9 +49,6 @@ def learn(
     from dspy_router.routing.router import Router
 
     champion, reader = Router.load(router), LogReader.open(log)
-    if max_risk is None and champion.calibration is not None:
-        guaranteed = [one.max_risk for one in champion.calibration.certificates if one.tool is None]
-        max_risk = min(guaranteed, default=None)
     settings = LoopConfig(max_risk=max_risk, confidence=confidence, margin=margin)
     train = parse(TrainConfig, apply_overrides({}, overrides or []), where="the arguments")
     known = read_examples(*data) if data else []

@@ -172,7 +172,8 @@ def drift(
         loaded = Router.load(router)
         which = {"router": loaded.fingerprint}
         if max_risk is None and loaded.calibration is not None:
-            max_risk = max((one.max_risk for one in loaded.calibration.certificates), default=None)
+            # That of a single tool says nothing of the others; and where there is one for all, theirs are stricter.
+            max_risk = next((one.max_risk for one in loaded.calibration.certificates if one.tool is None), None)
         if data:
             from dspy_router.data.datasets import read_examples
 

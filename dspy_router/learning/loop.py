@@ -6,7 +6,7 @@ import copy
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from dspy_router.learning.comparison import FEWEST, Comparison, compare_routers
 from dspy_router.learning.settings import TrainConfig, TrainReport
 from dspy_router.learning.trainer import fit
 from dspy_router.records import Episode
+from dspy_router.routing.calibration import Calibration
 from dspy_router.routing.router import Router
 from dspy_router.routing.trust.report import CalibrationReport
 from dspy_router.routing.trust.seen import SeenTexts
@@ -26,8 +27,11 @@ class LoopConfig:
     """How a challenger is made and judged.
 
     Attributes:
-        max_risk: The error rate among kept decisions that must be certified anew; None asks for no guarantee.
-        confidence: Of that guarantee, and of the intervals of the comparisons.
+        max_risk: The error rate among kept decisions that must be certified anew; None takes what the champion
+            guarantees, if anything.
+        per_tool: Stricter ones for some tools, by name; None takes the champion's.
+        confidence: Of that guarantee, and of the intervals of the comparisons. A guarantee that is taken from the
+            champion keeps the champion's, if that is higher.
         reserve: Share of the labelled decisions that calibrate, where no router had a say in what was labelled and
             nothing was audited; else the audited ones do.
         holdout: Share of the others on which challenger and champion are compared.
@@ -36,6 +40,7 @@ class LoopConfig:
     """
 
     max_risk: float | None = None
+    per_tool: Mapping[str, float] | None = None
     confidence: float = 0.95
     reserve: float = 0.2
     holdout: float = 0.2
@@ -134,7 +139,8 @@ def learn(
     parts = _part(lessons, settings, acted=acted)
     challenger = copy.deepcopy(champion)
     challenger.calibration = None
-    rows = [*known, *parts.train]
+    others = [Episode.from_example(example) for example in known]
+    rows = [*_without(others, [*parts.holdout, *parts.reserve]), *parts.train]
     if not rows:
         report.reasons = ("The log has no label and no reward to learn from.",)
         return challenger, report
@@ -151,7 +157,7 @@ def learn(
         refusals.append(
             f"There is nothing to compare on: it takes {FEWEST} held-out labels, or rewards of a log that explores."
         )
-    report.calibration, refusal = _certify(challenger, parts.reserve, settings)
+    report.calibration, refusal = _certify(challenger, champion.calibration, parts.reserve, settings)
     refusals += [refusal] if refusal else []
     report.promote = not refusals
     report.reasons = tuple(refusals) or tuple(map(str, report.comparisons))
@@ -219,21 +225,45 @@ def _draw(episode: Episode, purpose: str) -> float:
 
 
 def _certify(
-    challenger: Router, reserve: Sequence[Episode], settings: LoopConfig
+    challenger: Router, before: Calibration | None, reserve: Sequence[Episode], settings: LoopConfig
 ) -> tuple[CalibrationReport | None, str | None]:
     """Calibrate the challenger; and the reason why it may not be used, if there is one."""
-    try:
-        calibrated = challenger.calibrate(
-            reserve, max_risk=settings.max_risk, confidence=settings.confidence, seen="drop"
+    asked = _guarantee(before, settings)
+    if before is not None and before.cost_bar is not None and not (asked["max_risk"] or asked["per_tool"]):
+        return None, (
+            "The router in use hands over by costs, which a challenger would forget: ask for a guarantee with "
+            "max_risk, or calibrate the challenger with the same costs yourself."
         )
+    try:
+        found = challenger.calibrate(reserve, **asked, seen="drop")
     except ValueError as error:
-        if settings.max_risk is None:
-            logger.info("the challenger is not calibrated: %s", error)
-            return None, None
-        return None, f"The guarantee could not be certified: {error}"
-    if settings.max_risk is not None and not calibrated.certified:
-        return calibrated, f"The guarantee of {settings.max_risk:.2%} wrong could not be certified for the challenger."
-    return calibrated, None
+        if asked["max_risk"] or asked["per_tool"]:
+            return None, f"The guarantee could not be certified: {error}"
+        logger.info("the challenger is not calibrated: %s", error)
+        return None, None
+    # A tool's own bound that could not be certified before either goes on handing all its decisions over.
+    open_before = {one.tool for one in before.certificates if not one.certified} if before is not None else set()
+    failed = {one.tool: one.max_risk for one in found.certificates if not one.certified}
+    lost = [
+        f"{risk:.2%} for {tool or 'all'}" for tool, risk in failed.items() if tool is None or tool not in open_before
+    ]
+    if lost:
+        return found, f"The guarantee could not be certified for the challenger: at most {', '.join(lost)} wrong."
+    return found, None
+
+
+def _guarantee(before: Calibration | None, settings: LoopConfig) -> dict[str, Any]:
+    """What is to be certified: what was asked for, and for the rest what the champion has."""
+    given = before.certificates if before is not None else ()
+    tools = {one.tool: one.max_risk for one in given if one.tool is not None}
+    every = next((one.max_risk for one in given if one.tool is None), None)
+    taken = bool(given) and (settings.max_risk is None or settings.per_tool is None)
+    joint = 1.0 - sum(1.0 - one.confidence for one in given)  # as `Router.calibrate` shared it out
+    return {
+        "max_risk": every if settings.max_risk is None else settings.max_risk,
+        "per_tool": tools if settings.per_tool is None else settings.per_tool,
+        "confidence": max(settings.confidence, joint) if taken else settings.confidence,
+    }
 
 
 def _refusal(comparison: Comparison, settings: LoopConfig) -> str:
