@@ -68,6 +68,19 @@ class TestSoftExpectedReward:
         assert soft_expected_reward(ROW, rewards, temperature=0.5).item() == pytest.approx(-log(86 / 8))
         assert soft_expected_reward(ROW, rewards, temperature=1, baseline=log(2)).item() == pytest.approx(-log(13 / 8))
 
+    def test_smoothing_by_hand(self):
+        """A tenth of the mean of −ln(1/8), −ln(2/8) and −ln(5/8), and nine tenths of −ln 3."""
+        rewards = tensor([[log(2), nan, log(4)]])
+        uniform = (log(8) + log(4) + log(8 / 5)) / 3
+        loss = soft_expected_reward(ROW, rewards, temperature=1, smoothing=0.1)
+        assert loss.item() == pytest.approx(0.1 * uniform - 0.9 * log(3))
+
+    def test_smoothing_leaves_out_what_is_forbidden(self):
+        """Between 1/6 and 5/6, the third option having no probability at all."""
+        logits = torch.where(torch.tensor([[False, True, False]]), -torch.inf, ROW)
+        loss = soft_expected_reward(logits, tensor([[nan, nan, nan]]), temperature=1, smoothing=0.5)
+        assert loss.item() == pytest.approx((log(6) + log(6 / 5)) / 4)
+
     def test_the_gradient_is_that_of_cross_entropy_with_a_reweighted_target(self):
         """The target is (2, 2, 20) / 24, the policy (3, 6, 15) / 24; their difference (1, 4, −5) / 24."""
         rewards = tensor([[log(2), nan, log(4)]])

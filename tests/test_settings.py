@@ -46,6 +46,8 @@ def test_settings_that_make_no_sense(settings):
         {"level": 0.0},
         {"level": 1},
         {"level": float("nan")},
+        {"smoothing": -0.1},
+        {"smoothing": 1.0},
         {"bounds": (1.0, 0.0)},
         {"bounds": (0.5, 0.5)},
         {"bounds": (float("nan"), 1.0)},

@@ -105,6 +105,11 @@ def test_noise_becomes_the_temperature_that_gives_its_odds():
         assert odds == pytest.approx(((1 - noise) / noise) ** 2)
 
 
+def test_the_noisier_the_rewards_the_less_sure_the_policy_may_be():
+    smoothings = [ExploreConfig(noise=noise).smoothing for noise in (0.0, 0.1, 0.15, 0.4)]
+    assert smoothings == pytest.approx([0.0, 0.3, 0.45, 0.5])
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

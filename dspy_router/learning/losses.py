@@ -1,8 +1,7 @@
 """Losses: what training makes small, as pure functions of tensors.
 
 From labels: `cross_entropy`, `contrastive`. From rewards: `expected_reward`, `soft_expected_reward`, `policy_gradient`,
-`gumbel_softmax`. From logs with propensities: `ips`, `snips`, `doubly_robust`, with `reward_regression` to fit the last
-one's model of the rewards.
+`gumbel_softmax`. From logs with propensities: `ips`, `snips`, `doubly_robust`, whose model `reward_regression` fits.
 """
 
 from __future__ import annotations
@@ -29,12 +28,16 @@ def cross_entropy(logits: Tensor, right: Tensor, *, weights: Tensor | None = Non
         A scalar.
     """
     log_probabilities = logits.log_softmax(1)
-    losses = -log_probabilities.masked_fill(~right, -torch.inf).logsumexp(1)
-    if smoothing > 0.0:
-        possible = log_probabilities.isfinite()
-        uniform = -log_probabilities.masked_fill(~possible, 0.0).sum(1) / possible.sum(1)
-        losses = (1.0 - smoothing) * losses + smoothing * uniform
+    losses = _smoothed(-log_probabilities.masked_fill(~right, -torch.inf).logsumexp(1), log_probabilities, smoothing)
     return (losses if weights is None else losses * weights).mean()
+
+
+def _smoothed(losses: Tensor, log_probabilities: Tensor, smoothing: float) -> Tensor:
+    if smoothing == 0.0:
+        return losses
+    possible = log_probabilities.isfinite()
+    uniform = -log_probabilities.masked_fill(~possible, 0.0).sum(1) / possible.sum(1)
+    return (1.0 - smoothing) * losses + smoothing * uniform
 
 
 def contrastive(logits: Tensor, right: Tensor, *, weights: Tensor | None = None, hard_negatives: int = 16) -> Tensor:
@@ -114,7 +117,9 @@ def expected_reward(logits: Tensor, rewards: Tensor) -> Tensor:
     return -(probabilities * rewards.masked_fill(~known, 0.0)).sum(1).mean()
 
 
-def soft_expected_reward(logits: Tensor, rewards: Tensor, *, temperature: float, baseline: float = 0.0) -> Tensor:
+def soft_expected_reward(
+    logits: Tensor, rewards: Tensor, *, temperature: float, baseline: float = 0.0, smoothing: float = 0.0
+) -> Tensor:
     """Expected exponential utility of the reward: `mean_i −log Σ_a π(a|x_i) e^{(r(x_i, a) − b) / τ}`.
 
     An option whose reward is unknown counts as one of reward b: it neither gains nor loses by itself, but takes its
@@ -130,16 +135,22 @@ def soft_expected_reward(logits: Tensor, rewards: Tensor, *, temperature: float,
     is bounded, so that one false reward cannot pull without end. The utility is that of Howard & Matheson 1972,
     "Risk-sensitive Markov decision processes".
 
+    Smoothing is that of `cross_entropy`: held back from being sure, a policy does not explain away a reward that speaks
+    against it (Lukasik et al. 2020, "Does label smoothing mitigate label noise?").
+
     Args:
         logits: float [b, k + 1].
         rewards: float [b, k + 1], NaN where unknown.
         temperature: τ > 0, in units of the reward.
         baseline: b, the reward that speaks neither for a tool nor against it.
+        smoothing: ε, in [0, 1).
 
     Returns:
         A scalar.
     """
-    return -(logits.log_softmax(1) + evidence(rewards, temperature=temperature, baseline=baseline)).logsumexp(1).mean()
+    log_probabilities = logits.log_softmax(1)
+    utility = (log_probabilities + evidence(rewards, temperature=temperature, baseline=baseline)).logsumexp(1)
+    return _smoothed(-utility, log_probabilities, smoothing).mean()
 
 
 def evidence(rewards: Tensor, *, temperature: float, baseline: float = 0.0) -> Tensor:

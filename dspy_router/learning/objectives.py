@@ -129,7 +129,8 @@ class Objective:
         settings, name, rewards = self.config.reward, self.rewards_objective, self.rewards[rows]
         if name == "soft_expected_reward":
             utility = losses.aspire((rewards - self.low) / (self.high - self.low), settings.level)
-            return losses.soft_expected_reward(logits, utility, temperature=settings.temperature, baseline=0.5)
+            how = {"temperature": settings.temperature, "baseline": 0.5, "smoothing": settings.smoothing}
+            return losses.soft_expected_reward(logits, utility, **how)
         if name == "expected_reward":
             return losses.expected_reward(logits, rewards.nan_to_num(self.low))
         if name == "reward_regression":

@@ -28,6 +28,7 @@ class RewardConfig:
         temperature: Of the soft expected reward, as a share of the rewards' range; lower trusts each reward more.
         level: The reward that speaks neither for a tool nor against it in the soft expected reward, as a share of the
             rewards' range, in (0, 1).
+        smoothing: Label smoothing of the soft expected reward, in [0, 1), for rewards that may be wrong.
         bounds: The least and the largest reward there can be; None takes those of the examples.
         samples: Draws an example and step of the policy gradient.
         entropy: Weight of the entropy bonus of the policy gradient.
@@ -40,6 +41,7 @@ class RewardConfig:
     weight: float = 1.0
     temperature: float = 0.1
     level: float = 0.5
+    smoothing: float = 0.0
     bounds: tuple[float, float] | None = None
     samples: int = 4
     entropy: float = 0.0
@@ -55,6 +57,8 @@ class RewardConfig:
             raise ValueError(f"samples must be a whole number of at least 2, got {self.samples!r}.")
         if not 0 < self.level < 1:
             raise ValueError(f"level must lie in (0, 1), got {self.level!r}.")
+        if not 0 <= self.smoothing < 1:
+            raise ValueError(f"smoothing must lie in [0, 1), got {self.smoothing!r}.")
         if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
             raise ValueError(f"bounds must be a least and a larger reward, got {self.bounds!r}.")
         for name in ("temperature", "clip", "gumbel_temperature"):
