@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-all lint format bench clean
+.PHONY: help install demo test test-slow test-all lint format bench bench-all clean
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,10 @@ format: $(VENV)/.dev  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev  ## measure accuracy, speed and size against the baselines
+bench: $(VENV)/.bench  ## measure speed and size against the peers: one table, and pictures in out/bench (a quarter of an hour)
+	$(BIN)/python -m benchmarks speed export student agent serving many_tools
+
+bench-all: $(VENV)/.bench  ## run every benchmark (hours without a GPU)
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove .venv, caches and built files
@@ -47,7 +50,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # torch on its own first: it is by far the largest part, and a failure there is easier to read alone.
-$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: $(INPUTS) | $(BIN)/python
+$(VENV)/.bench $(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: $(INPUTS) | $(BIN)/python
 	@echo "Installing dspy-router[$*] into $(VENV) (some minutes the first time)"
 	@$(PIP) install -c constraints.txt torch
 	@$(PIP) install -c constraints.txt -e '.[$*]'

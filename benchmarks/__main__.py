@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import difflib
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from benchmarks.figures import Benchmark
+from benchmarks.figures import Benchmark, Figure
 from benchmarks.registry import BENCHMARKS
 from benchmarks.report import append, console, table
 from benchmarks.setting import Setting, ZeroShotConfig, check_data
+from benchmarks.speed_table import speed_table
+from benchmarks.summary import draw, targets_table, write_page
 from dspy_router.config import parse, read_yaml
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -57,14 +61,27 @@ def _run(names: list[str], setting: Setting) -> None:
     needed = {path for b in chosen for name, paths in b.needs.items() if setting.wants(name) for path in paths}
     check_data(setting.data, sorted(needed))
     screen = console()
+    measured: dict[str, list[Figure]] = {}
     for benchmark in chosen:
-        figures = []
+        figures = measured.setdefault(benchmark.name, [])
         for figure in benchmark.run(setting):
             append(benchmark, figure, setting)
             figures.append(figure)
             screen.log(f"{benchmark.name}: {figure.data}: {figure.what}: {figure.measured.replace(chr(10), ' ')}")
         if figures:
-            screen.print(table(benchmark, figures, setting))
+            screen.print((benchmark.shown or table)(benchmark, figures, setting))
+    if "speed" in measured and any(measured.values()):
+        _finish(measured, setting, screen)
+
+
+def _finish(measured: Mapping[str, list[Figure]], setting: Setting, screen: Console) -> None:
+    """End a run that compares speed: one table of all that decide, the targets, a page and pictures."""
+    if len(measured) > 1:
+        if measured["speed"]:
+            screen.print(speed_table(BENCHMARKS["speed"], measured["speed"], setting))
+        screen.print(targets_table(measured, setting))
+    paths = [write_page(measured, setting), *draw(measured, setting.out)]
+    screen.log(f"Written: {', '.join(map(str, paths))}")
 
 
 def _find(name: str) -> Benchmark:
@@ -77,4 +94,5 @@ def _find(name: str) -> Benchmark:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to tell everything
     app()

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from dspy_router.evaluation.statistics import wilson_interval
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from benchmarks.setting import Setting
 
-Unit = Literal["share", "area", "seconds", "milliseconds", "times", "count", "per second"]
+Unit = Literal["share", "area", "seconds", "milliseconds", "times", "count", "calls", "per second"]
 Bound = Literal["at least", "above", "at most"]
 _SIGNS = {"at least": "≥", "above": ">", "at most": "≤"}
 
@@ -24,8 +26,8 @@ class Figure:
 
     Attributes:
         what: What it is, in a few words.
-        value: A share in [0, 1], an area under a curve, seconds, milliseconds, a factor, a count or so many a second,
-            as `unit` says.
+        value: A share in [0, 1], an area under a curve, seconds, milliseconds, a factor, a count, a mean number of
+            calls or so many a second, as `unit` says.
         split: What it was measured on.
         data: The dataset's name, as `--on` takes it.
         unit: What `value` is.
@@ -103,6 +105,8 @@ def show(value: float, unit: Unit) -> str:
         return f"{100 * value:.1f} %"
     if unit == "area":
         return f"{value:.3f}"
+    if unit == "calls":
+        return f"{value:.2f} calls"
     if unit == "times":
         return f"{value:.1f} ×"
     if unit in ("count", "per second"):
@@ -116,6 +120,12 @@ class Measure(Protocol):
     def __call__(self, setting: Setting) -> Iterator[Figure]: ...
 
 
+class Show(Protocol):
+    """What makes a table of a benchmark's figures."""
+
+    def __call__(self, benchmark: Benchmark, figures: Sequence[Figure], setting: Setting, /) -> Table: ...
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """A named set of figures that are measured together.
@@ -125,12 +135,14 @@ class Benchmark:
         run: Measures.
         target: What is to be reached, in words.
         needs: Files below the data folder that it reads, by dataset.
+        shown: Makes its table, where one row a figure would not do.
     """
 
     name: str
     run: Measure
     target: str
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    shown: Show | None = None
 
     @property
     def about(self) -> str:

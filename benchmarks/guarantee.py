@@ -24,8 +24,8 @@ from dspy_router.routing.router import Router
 from dspy_router.routing.trust.calibrating import Request, calibrate, read_sample
 from dspy_router.routing.trust.candidates import Sample
 from dspy_router.routing.trust.guarantee import certify, minimum_examples
-from dspy_router.routing.trust.identity import Identity
 from dspy_router.routing.trust.seen import SeenTexts
+from dspy_router.runtime.certificate import Identity
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class GuaranteeConfig:
     """
 
     splits: int = 1000
-    map_splits: int = 100
+    map_splits: int = 1000
     confidence: float = 0.95
     test_level: float = 0.01
 
@@ -212,7 +212,7 @@ def _calibration(
         calibration, _ = calibrate(decided, identity, [examples[row] for row in fitted], request)
         methods[calibration.method] = methods.get(calibration.method, 0) + 1
         sample = read_sample(decided, [one.text for one in test], [one.labels[0] for one in test])
-        rows = calibration.apply(torch.from_numpy(sample.logits), sample.choices.tolist(), sample.names).rows
+        rows = calibration.apply(sample.logits, sample.choices.tolist(), sample.names).rows
         confidence = rows[np.arange(len(rows)), sample.choices]
         after.append(expected_calibration_error(confidence, sample.hits))
         raw = torch.from_numpy(sample.logits).softmax(1).numpy()

@@ -9,31 +9,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
-from sklearn.linear_model import LogisticRegression
 
+from benchmarks.candidates import Choices, Shared, texts_of
 from benchmarks.figures import Benchmark, Figure
+from benchmarks.keeping import sureness
 from benchmarks.setting import BFCL, Setting
-from benchmarks.zeroshot import Question, plain_names, read_questions, read_recorded
-from dspy_router.routing.router import Router
+from benchmarks.zeroshot import Question, read_questions, read_recorded
 
 HALVES = 10
 SAVED, MODELS = 0.5, 6
 _FIXED, _SCORED, _SHARED = "simple_python", "multiple", "irrelevance"
 _SPLIT = "multiple + half of irrelevance"
-
-
-class Choices(NamedTuple):
-    """What the untrained router would do on each question.
-
-    Attributes:
-        odds: Log-odds of the best tool against none, [n].
-        tool_right: Whether the best tool is what had to be called, [n].
-        none_right: Whether nothing was to be called, [n].
-    """
-
-    odds: NDArray[np.float64]
-    tool_right: NDArray[np.bool_]
-    none_right: NDArray[np.bool_]
 
 
 class Pair(NamedTuple):
@@ -63,7 +49,8 @@ def run(setting: Setting) -> Iterator[Figure]:
     categories = (_FIXED, _SCORED, _SHARED)
     questions = read_questions(setting.data / BFCL[0], categories, most=20 if setting.quick else None)
     recorded = read_recorded(setting.data / BFCL[1])
-    choices = _choose(setting, questions)
+    setting.encoder.prepare(texts_of(questions))
+    choices = Shared(setting.zeroshot.policy(setting.encoder.dim)).choose(questions, setting.encoder)
     models = {
         name: np.array([called[question.id] == question.gold for question in questions])
         for name, called in recorded.items()
@@ -107,27 +94,12 @@ def _pairs(
     shared = random.Random(seed).sample(rows[_SHARED], len(rows[_SHARED]))
     half = len(shared) // 2
     fixed, scored = np.array(rows[_FIXED] + shared[:half]), np.array(rows[_SCORED] + shared[half:])
-    regression = LogisticRegression().fit(choices.odds[fixed, None], ~choices.none_right[fixed])
-    margin = regression.decision_function(choices.odds[scored, None])
-    confidence = 1 / (1 + np.exp(-np.abs(margin)))
-    right = np.where(margin >= 0, choices.tool_right[scored], choices.none_right[scored])
+    sure = sureness(choices, fixed, scored)
     pairs = {}
     for name, hits in models.items():
-        kept = confidence >= (hits[rows[_FIXED]].mean() + hits[shared[:half]].mean()) / 2
-        pairs[name] = Pair(hits[scored], np.where(kept, right, hits[scored]), kept)
+        kept = sure.confidence >= (hits[rows[_FIXED]].mean() + hits[shared[:half]].mean()) / 2
+        pairs[name] = Pair(hits[scored], np.where(kept, sure.right, hits[scored]), kept)
     return pairs
-
-
-def _choose(setting: Setting, questions: Sequence[Question]) -> Choices:
-    encoder = setting.encoder
-    encoder.prepare([text for q in questions for text in (q.query, *(v for c in q.cards for v in c.views))])
-    odds, right = [], []
-    for question in questions:
-        router = Router.from_tools(question.cards, encoder=encoder, policy=setting.zeroshot.policy(encoder.dim))
-        *tools, none = router.probabilities([question.query])[0].double().log().tolist()
-        odds.append(max(tools) - none)
-        right.append(plain_names([router.tools[tools.index(max(tools))]]) == question.gold)
-    return Choices(np.array(odds), np.array(right), np.array([not question.gold for question in questions]))
 
 
 BENCHMARK = Benchmark(

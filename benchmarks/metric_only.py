@@ -17,7 +17,7 @@ from dspy_router.learning.settings import RewardConfig
 from dspy_router.learning.trainer import TrainConfig
 from dspy_router.learning.trials import ExploreConfig, Trials
 from dspy_router.records import Episode
-from dspy_router.routing.policies import ToolSpacePolicy
+from dspy_router.routing.policies import Tools, ToolSpacePolicy
 from dspy_router.routing.router import Router
 
 CONFIG = TrainConfig(progress=False)
@@ -177,7 +177,9 @@ def _flip(rewards: Tensor, seed: int) -> Tensor:
 
 
 def _graded(setting: Setting, corpus: Corpus) -> Task:
-    descriptions = _router(setting, corpus).space.vectors
+    space = _router(setting, corpus).space
+    assert isinstance(space, Tools)  # there are too few for an index
+    descriptions = space.vectors
     nearest = (descriptions @ descriptions.T).fill_diagonal_(-1.0).topk(len(NEAR), dim=1).indices
     near = torch.zeros(len(nearest), len(nearest) + 1)
     near.scatter_(1, nearest, torch.tensor(NEAR).expand(len(nearest), -1))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dspy_router.routing.words import stems
+from dspy_router.runtime.words import stems
 
 Scores = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ from dspy_router.learning.trainer import TrainConfig
 from dspy_router.records import Episode
 from dspy_router.routing.encoders import Encoder
 from dspy_router.routing.novelty import Novelty, NoveltyPolicy, without_novelty
-from dspy_router.routing.policies import Policy
+from dspy_router.routing.policies import Policy, Tools
 from dspy_router.routing.router import Router
 
 TARGETS = {"frozen": 0.97, "fine-tuned": 0.98}
@@ -52,11 +52,13 @@ def compare(setting: Setting, kind: str, encoder: Encoder, config: TrainConfig) 
 
 def _read(router: Router, examples: list[Episode]) -> Part:
     policy: Policy = without_novelty(router.policy)
+    space = router.space
+    assert isinstance(space, Tools)  # there are too few for an index
     texts = [example.text for example in examples]
     states = router.read(texts)
     with torch.no_grad():
         rows = torch.arange(len(texts)).split(_ROWS_A_TIME)
-        logits = torch.cat([policy(states.select(batch), router.space) for batch in rows])
+        logits = torch.cat([policy(states.select(batch), space) for batch in rows])
     return Part(texts, states.vectors, logits)
 
 

@@ -278,7 +278,7 @@ def _describe_faults(error: ValidationError, mapping: Mapping[str, Any]) -> list
             # Where several types are allowed, the place ends in the name of the one that was tried.
             if isinstance(value, Mapping) and part in value:
                 key, value = f"{key}.{part}" if key else str(part), value[part]
-            elif isinstance(value, list) and isinstance(part, int):
+            elif isinstance(value, list) and isinstance(part, int) and part < len(value):
                 key, value = f"{key}[{part}]", value[part]
         if fault["type"] == "missing":
             faults[f"'{'.'.join(map(str, fault['loc']))}' is missing", ""] = []

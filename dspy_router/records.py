@@ -107,7 +107,8 @@ class Decision:
 
     Attributes:
         tool: Name of the chosen tool; None means that no tool fits.
-        probabilities: Probability of every tool that was allowed, by name. With `none_probability` they sum to 1.
+        probabilities: Probability of every tool that was allowed, by name; of a router with an index of its tools, of
+            the most likely ones. With `none_probability` and `tail_probability` they sum to 1.
         none_probability: Probability that no tool fits.
         accepted: Whether the confidence reached the router's threshold, and the bar of its guarantee where it has one,
             so that the decision may be acted on.
@@ -118,6 +119,8 @@ class Decision:
             nothing did. What went wrong in a tool stands in the step.
         audited: Whether the query was drawn at random to be checked by a language model, however sure the router was.
             What these say holds for all queries alike: they calibrate, and are never trained on.
+        tail_probability: Estimated probability of all tools that are not listed, together; 0 where all are. A decision
+            log does not keep it: there it is what the others lack to 1.
     """
 
     tool: str | None
@@ -129,9 +132,11 @@ class Decision:
     id: str | None = None
     error: str | None = None
     audited: bool = False
+    tail_probability: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "probabilities", MappingProxyType(dict(self.probabilities)))
+        if type(self.probabilities) is not MappingProxyType:  # those of another decision are frozen already
+            object.__setattr__(self, "probabilities", MappingProxyType(dict(self.probabilities)))
 
     @property
     def confidence(self) -> float:

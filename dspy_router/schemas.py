@@ -6,8 +6,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter
-
 
 def describe_tool(tool: Any) -> dict[str, Any]:
     """Name, description, parameters and hints of a tool, as the fields of a `ToolCard`.
@@ -34,7 +32,7 @@ def describe_tool(tool: Any) -> dict[str, Any]:
     if callable(tool):
         name = getattr(tool, "__name__", type(tool).__name__)
         function: Any = tool if inspect.isroutine(tool) else tool.__call__
-        return _fields(name, inspect.getdoc(tool), object_schema(TypeAdapter(function).json_schema()))
+        return _fields(name, inspect.getdoc(tool), object_schema(_parameters_of(function)))
     raise TypeError(
         "A tool must be a Python function, dspy.Tool, MCP tool, LangChain tool, ToolCard or function schema; "
         f"got {type(tool).__name__}: {tool!r:.80}."
@@ -93,9 +91,17 @@ def restore_annotations(schema: Mapping[str, Any], hint: Any) -> dict[str, Any]:
         hint: The type hint, annotations included. Where the schema says something else, the hint is left aside.
     """
     own = {key: schema[key] for key in ("description", "default") if key in schema}
-    full = TypeAdapter(hint).json_schema()
+    full = _parameters_of(hint)
     bare = {key: value for key, value in schema.items() if key not in own}
     return {**full, **own} if _refines(full, bare) else dict(schema)
+
+
+def _parameters_of(hint: Any) -> dict[str, Any]:
+    """The JSON schema of a type, or of a function's parameters."""
+    # Not at the top: whoever only decides needs cards that are there already, and may have no pydantic at all.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(hint).json_schema()
 
 
 def _refines(full: Any, bare: Any) -> bool:

@@ -11,8 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from dspy_router.evaluation.comparison import Comparison, Standing
     from dspy_router.evaluation.metrics import Evaluation, OptionScores
     from dspy_router.records import Decision
+
+_MOST_STEPS = 6  # of a program's calls whose prompts are shown
 
 
 def show_table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
@@ -86,6 +89,53 @@ def show_optimization(report: Mapping[str, Any]) -> None:
         show_table("Tries of each tool", ("tool", "tries", "mean reward"), tools)
 
 
+def show_comparison(comparison: Comparison) -> None:
+    """How each program did, what it took, and whether two of them differ."""
+    quality = [
+        (
+            one.name,
+            f"{one.n} of {comparison.examples}" if one.n < comparison.examples else one.n,
+            _between(one.score, one.interval),
+            "" if one.difference is None else _between(one.difference, one.difference_interval, signed=True),
+            "–" if one.tool_accuracy is None else _between(one.tool_accuracy, one.tool_interval),
+            one.errors or "",
+        )
+        for one in comparison.programs
+    ]
+    heads = ("program", "n", "metric", "against the first", "right tool", "errors")
+    show_table(f"Quality, with {100 * comparison.level:g} % intervals", heads, quality)
+    heads = ("program", "LM calls", "cached", "failed", "tokens in", "tokens out", "dollars", "$ per 1000")
+    spending = [_spending(one) for one in comparison.programs]
+    show_table(
+        "LM calls and tokens per answer; dollars in all, and for 1000 answers without the cache", heads, spending
+    )
+    times = [
+        (one.name, *(" / ".join(f"{1000 * value:.1f}" for value in part.values()) for part in one.latency.values()))
+        for one in comparison.programs
+    ]
+    show_table("Milliseconds per answer: p50 / p95", ("program", "all", "LM", "router", "tool"), times)
+    if grown := [_growth(one) for one in comparison.programs if len(one.context) > 1]:
+        show_table("Tokens of the prompt by call: mean (answers that came so far)", ("program", "calls"), grown)
+    pairs = [
+        (
+            f"{pair.second} − {pair.first}",
+            pair.n,
+            _between(pair.difference, None if pair.low is None else (pair.low, pair.high), signed=True),
+            pair.test,
+            _p_value(pair.p),
+            _p_value(pair.p_holm),
+        )
+        for pair in comparison.pairs
+    ]
+    if pairs:
+        heads = ("pair", "n", "difference", "test", "p", "p, Holm")
+        show_table("Each pair, on the examples that both have answered", heads, pairs)
+    for one in comparison.programs:
+        if one.first_error is not None:
+            Console().print(Text(f"{one.name}: {one.errors} of {one.n} runs raised and count {comparison.minimum:g}. "
+                                 f"The first error: {one.first_error}"))  # fmt: skip
+
+
 def share(value: float | None) -> str:
     """A share in per cent."""
     return "–" if value is None else f"{100 * value:.1f} %"
@@ -136,3 +186,32 @@ def _change(before: float, after: float) -> str:
 
 def _dollars(cost: float | None) -> str:
     return "unknown" if cost is None else f"{cost:.4f}"
+
+
+def _spending(one: Standing) -> tuple[Any, ...]:
+    dollars = f"unknown price: {', '.join(one.unpriced)}" if one.dollars is None else f"{one.dollars:.4f}"
+    return (
+        one.name,
+        f"{one.lm_calls:.2f}",
+        one.cached_calls or "",
+        one.failed_calls or "",
+        "unknown" if one.input_tokens is None else f"{one.input_tokens:.0f}",
+        "unknown" if one.output_tokens is None else f"{one.output_tokens:.0f}",
+        dollars,
+        "unknown" if one.price is None else f"{1000 * one.price:.4f}",
+    )
+
+
+def _growth(one: Standing) -> tuple[str, str]:
+    steps = [f"{step.tokens:.0f} ({step.n})" for step in one.context]
+    return one.name, " → ".join(steps if len(steps) <= _MOST_STEPS else [*steps[:_MOST_STEPS], f"… {steps[-1]}"])
+
+
+def _p_value(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def _between(value: float, interval: Any, *, signed: bool = False) -> str:
+    sign = "+" if signed else ""
+    ends = "" if interval is None else f" ({interval[0]:{sign}.3f} to {interval[1]:{sign}.3f})"
+    return f"{value:{sign}.3f}{ends}"

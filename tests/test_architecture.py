@@ -14,9 +14,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "dspy_router"
 MOST_LINES = 320
 
-# What each room may import of the package; the arrows run one way, records ← routing ← learning ← program ← demo ← cli,
-# and data and evaluation stand on records alone; reliability is plain arithmetic that both sides of them use. The face
-# (`__init__`) names all of them and is imported by none.
+# What each room may import of the package; the arrows run one way, records ← runtime ← routing ← learning ← program ←
+# demo ← cli, and data and evaluation stand on records alone; reliability is plain arithmetic that both sides of them
+# use. The face (`__init__`) names all of them and is imported by none.
 MAY_KNOW = {
     "schemas": set(),
     "reliability": set(),
@@ -25,16 +25,18 @@ MAY_KNOW = {
     "data": {"records"},
     "evaluation": {"records", "reliability"},
     "tables": {"records", "evaluation"},
-    "routing": {"records", "reliability"},
-    "learning": {"records", "routing", "evaluation"},
-    "program": {"records", "config", "data", "evaluation", "routing", "learning"},
-    "demo": {"records", "data", "evaluation", "routing", "learning", "program"},
+    "runtime": {"records"},
+    "routing": {"records", "reliability", "runtime"},
+    "learning": {"records", "runtime", "routing", "evaluation"},
+    "program": {"records", "config", "data", "evaluation", "runtime", "routing", "learning"},
+    "demo": {"records", "data", "evaluation", "runtime", "routing", "learning", "program"},
     "cli": {
         "records",
         "config",
         "data",
         "evaluation",
         "tables",
+        "runtime",
         "routing",
         "learning",
         "program",
@@ -43,7 +45,10 @@ MAY_KNOW = {
 }
 WITH_DSPY = {"program"}
 WITH_TORCH = {"routing", "learning", "program", "demo"}
-TORCH = {"torch", "sentence_transformers", "transformers", "safetensors", "captum"}
+TORCH = {"torch", "sentence_transformers", "transformers", "captum"}
+# What an exported router needs, and all that is there where the package was installed with --no-deps.
+SLIM = {"numpy", "onnxruntime", "tokenizers", "safetensors"}
+SLIM_ROOMS = {"runtime", "records", "schemas"}
 
 
 def module_name(path: Path) -> str:
@@ -136,6 +141,14 @@ def test_torch_stays_where_it_belongs():
     assert {room_of(m) for m in MODULES if TORCH & foreign_imports(m)} <= WITH_TORCH
 
 
+def test_deciding_without_torch_needs_four_packages():
+    """In any of these rooms; what describes a function's parameters asks for pydantic only when it is called."""
+    slim = [module for module in MODULES if room_of(module) in SLIM_ROOMS | {""}]
+    foreign = {name for module in slim for name in foreign_imports(module)} - set(sys.stdlib_module_names)
+    assert foreign <= SLIM | {"pydantic"}
+    assert not any("safetensors.torch" in imports_of(MODULES[module].read_text("utf-8")) for module in slim)
+
+
 def loaded_by(statement: str) -> set[str]:
     """Which of the heavy packages a fresh interpreter has loaded after a statement."""
     code = f"{statement}\nimport sys; print(*[n for n in ('torch', 'dspy', 'transformers') if n in sys.modules])"
@@ -153,6 +166,8 @@ def loaded_by(statement: str) -> set[str]:
         "from dspy_router import TrainConfig",
         "import dspy_router.config, dspy_router.data.datasets",
         "import dspy_router.cli",
+        "from dspy_router import ExportedRouter, StaleCalibration",
+        "import dspy_router.runtime.batcher",
     ],
 )
 def test_importing_is_cheap(statement):

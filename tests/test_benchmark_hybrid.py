@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.hybrid import Choices, Pair, _beside, _pairs
+from benchmarks.candidates import Choices
+from benchmarks.hybrid import Pair, _beside, _pairs
 from benchmarks.zeroshot import Question
 
 # Twenty questions of each kind: the router tells all of them apart, but errs on every fifth of those that are scored.

@@ -7,14 +7,12 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_router.routing.calibration import Calibration
-from dspy_router.routing.trust.guarantee import Certificate
-from dspy_router.routing.trust.identity import Identity
-from dspy_router.routing.trust.maps import Isotonic, Temperature, VectorScaling
+from dspy_router.runtime.calibration import Calibration
+from dspy_router.runtime.certificate import Certificate, Identity
+from dspy_router.runtime.maps import Isotonic, Temperature, VectorScaling
 
 NAMES = ("add", "clock", "units")
 IDENTITY = Identity("e", "p", "w", "c")
@@ -37,13 +35,13 @@ def certificate(tool: str | None, bar: float) -> Certificate:
 def test_the_choice_stays_and_the_order_of_the_tools_has_no_effect(row_map, top_map, row, order):
     calibration = Calibration("x", IDENTITY, NAMES, row_map, top_map)
     choice = int(np.argmax(row))
-    rows, _ = calibration.apply(torch.tensor([row], dtype=torch.float64), [choice], NAMES)
+    rows, _ = calibration.apply(np.array([row], dtype=np.float64), [choice], NAMES)
     assert rows[0].max() <= rows[0, choice] + 1e-9
     assert rows[0].sum() == pytest.approx(1.0)
     assert (rows >= 0).all()
     columns = [*order, 3]
     turned, _ = calibration.apply(
-        torch.tensor([[row[i] for i in columns]], dtype=torch.float64),
+        np.array([[row[i] for i in columns]], dtype=np.float64),
         [columns.index(choice)],
         [NAMES[i] for i in order],
     )
@@ -52,7 +50,7 @@ def test_the_choice_stays_and_the_order_of_the_tools_has_no_effect(row_map, top_
 
 def test_a_tool_that_is_not_allowed_keeps_probability_0():
     calibration = Calibration("x", IDENTITY, NAMES, Temperature(2.0), Isotonic((-5.0, 5.0), (0.2, 0.9)))
-    (row,), _ = calibration.apply(torch.tensor([[-math.inf, 2.0, -math.inf, 1.0]]), [1], NAMES)
+    (row,), _ = calibration.apply(np.array([[-math.inf, 2.0, -math.inf, 1.0]]), [1], NAMES)
     assert row[[0, 2]].tolist() == [0.0, 0.0]
     assert row.sum() == pytest.approx(1.0)
 
@@ -63,13 +61,13 @@ def test_each_tool_has_its_own_bar_or_the_one_of_all_others():
     calibration = Calibration("x", IDENTITY, NAMES, certificates=certificates)
     far = -40.0
     logits = [[1.0, 0.0, far, far], [0.0, 1.0, far, far], [far, far, 0.0, 1.0], [far, 0.5, 0.0, far]]
-    assert calibration.apply(torch.tensor(logits), [0, 1, 3, 1], NAMES).kept.tolist() == [False, True, True, False]
+    assert calibration.apply(np.array(logits), [0, 1, 3, 1], NAMES).kept.tolist() == [False, True, True, False]
     assert (calibration.bar("add"), calibration.bar(None), calibration.binding) == (2.5, 1.5, True)
 
 
 def test_without_bars_everything_is_kept():
     calibration = Calibration("x", IDENTITY, NAMES)
-    assert calibration.apply(torch.tensor([[0.0, 0.0, 0.0, 0.0]]), [0], NAMES).kept.all()
+    assert calibration.apply(np.array([[0.0, 0.0, 0.0, 0.0]]), [0], NAMES).kept.all()
     assert not calibration.binding
 
 
@@ -86,7 +84,7 @@ def test_it_survives_json(bar, row_map):
         cost_bar=bar,
     )
     again = Calibration.from_dict(json.loads(json.dumps(one.to_dict(), allow_nan=False)))
-    logits, choices = torch.tensor([[0.5, 0.1, 0.2, 0.3], [0.0, 2.0, 0.0, 0.0]]), [0, 1]
+    logits, choices = np.array([[0.5, 0.1, 0.2, 0.3], [0.0, 2.0, 0.0, 0.0]]), [0, 1]
     before, after = one.apply(logits, choices, NAMES), again.apply(logits, choices, NAMES)
     assert np.array_equal(before.rows, after.rows)
     assert np.array_equal(before.kept, after.kept)

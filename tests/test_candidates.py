@@ -7,7 +7,8 @@ import pytest
 
 from dspy_router.reliability import expected_calibration_error
 from dspy_router.routing.trust.candidates import Sample, pick
-from dspy_router.routing.trust.maps import log_loss, selection_scores, softmax
+from dspy_router.routing.trust.maps import log_loss
+from dspy_router.runtime.maps import selection_scores, softmax
 
 NAMES = ("add", "clock", "units", "search")
 

@@ -10,11 +10,18 @@ from dspy_router import HashEncoder, Router, ToolCard
 from dspy_router.routing.catalogue import build_encoder
 from dspy_router.routing.controllers import GRUEncoder, TransformerEncoder
 from dspy_router.routing.encoders import SentenceEncoder
+from dspy_router.routing.static import StaticEncoder
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("hash", HashEncoder), ("gru", GRUEncoder), ("transformer", TransformerEncoder), ("minilm", SentenceEncoder)],
+    [
+        ("hash", HashEncoder),
+        ("static", StaticEncoder),
+        ("gru", GRUEncoder),
+        ("transformer", TransformerEncoder),
+        ("minilm", SentenceEncoder),
+    ],
 )
 def test_names(name, kind):
     assert type(build_encoder(name)) is kind
@@ -36,14 +43,14 @@ def test_an_encoder_is_taken_as_it_is():
 
 @pytest.mark.parametrize("wrong", [None, "", 3, object(), lambda texts: torch.zeros(len(texts), 4)], ids=repr)
 def test_what_is_no_encoder(wrong):
-    with pytest.raises(TypeError, match="An encoder must be 'minilm', 'hash', 'gru', 'transformer'"):
+    with pytest.raises(TypeError, match="An encoder must be 'minilm', 'hash', 'static', 'gru', 'transformer'"):
         build_encoder(wrong)
 
 
 @pytest.mark.parametrize("name", ["grue", "sentence", "nobody/no-such-model"])
 def test_a_model_that_cannot_be_had(name):
     with pytest.raises(
-        ValueError, match=f"(?s)model '{name}'.*one of 'minilm', 'hash', 'gru', 'transformer'"
+        ValueError, match=f"(?s)model '{name}'.*one of 'minilm', 'hash', 'static', 'gru', 'transformer'"
     ) as caught:
         build_encoder(name)
     assert caught.value.__cause__ is not None

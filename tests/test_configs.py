@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import dspy
 import pytest
 import yaml
 
@@ -20,14 +24,18 @@ from dspy_router.config import (
     parse,
     read_yaml,
 )
+from dspy_router.demo import comparing
 from dspy_router.learning.settings import RewardConfig, TrainConfig
 from dspy_router.learning.trials import ExploreConfig
+from dspy_router.program.comparing.reporting import run_comparison
+from dspy_router.program.comparing.settings import CompareConfig, DevsetConfig, ProgramConfig, load_comparison
 from dspy_router.routing.catalogue import build_encoder
 
 ROOT = Path(__file__).parent.parent
 BFCL = ROOT / "configs" / "bfcl.yaml"
 OPTIMIZE = ROOT / "configs" / "optimize.yaml"
-CONFIGS = sorted(set((ROOT / "configs").glob("*.yaml")) - {BFCL, OPTIMIZE})
+COMPARE = ROOT / "configs" / "compare.yaml"
+CONFIGS = sorted(set((ROOT / "configs").glob("*.yaml")) - {BFCL, COMPARE, OPTIMIZE})
 
 
 def relative(path: Path) -> str:
@@ -94,6 +102,47 @@ class TestOptimize:
         assert config.router.label_field in config.data.without
         assert (config.lm, config.prompt) == (None, None)
         assert all((ROOT / path).is_file() for path in (*config.data.train, *config.data.val))
+
+
+class TestCompare:
+    def test_the_first_line_is_the_command(self):
+        assert COMPARE.read_text(encoding="utf-8").splitlines()[0] == "# dspy-router compare configs/compare.yaml"
+
+    def test_it_is_read_strictly(self):
+        config = load_comparison(COMPARE)
+        assert config.lm is None and config.max_usd is None
+        assert all((ROOT / path).is_file() for path in config.data.files)
+        with pytest.raises(ValueError, match=r"unknown key 'max_dollars'"):
+            load_comparison(COMPARE, ["max_dollars=3"])
+
+    def test_it_is_complete(self):
+        """A reader sees every setting in the file, also those that keep their default."""
+        settings = read_yaml(COMPARE)
+        assert list(settings) == list(CompareConfig.__dataclass_fields__)
+        assert list(settings["data"]) == list(DevsetConfig.__dataclass_fields__)
+        assert all(list(row) == list(ProgramConfig.__dataclass_fields__) for row in settings["programs"])
+
+    def test_it_needs_no_language_model(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(ROOT)
+        config = load_comparison(COMPARE, ["data.first=12", f"output={tmp_path}", "plots=null"])
+        quick = [{**one.options, "encoder": "hash", "trained": False} for one in config.programs]
+        makers = [partial(comparing.routed, **options) for options in quick]
+        programs = tuple(ProgramConfig(one.name, one.make) for one in config.programs)
+        with dspy.context(lm=None):
+            done = run_comparison(replace(config, programs=programs), makers, comparing.says_it)
+        assert [one.n for one in done.comparison.programs] == [12, 12]
+        assert [one.lm_calls for one in done.comparison.programs] == [0, 0]
+
+    def test_what_it_says_of_programs_with_a_language_model_in_comments_is_right(self):
+        lines = COMPARE.read_text(encoding="utf-8").splitlines()
+        rows = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines if line.startswith("# - {")))
+        programs = [parse(ProgramConfig, row, where="comment") for row in rows]
+        assert len({one.name for one in programs}) == len(programs) >= 7
+        for one in programs:
+            module, _, name = one.make.partition(":")
+            assert module == comparing.__name__
+            signature = inspect.signature(getattr(comparing, name))
+            signature.bind(**one.options)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=relative)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_router.routing.decisions import as_decision, check_probabilities, check_queries
+from dspy_router.runtime.decisions import as_decision, check_probabilities, check_queries
 
 NAMES = ("clock", "add", "units")
 

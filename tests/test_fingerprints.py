@@ -11,8 +11,11 @@ import pytest
 import torch
 from rollout_programs import agent
 from scripted import scripted_lm
+from toolbelt import TOOLS, small_router
 
-from dspy_router.program.tuning.fingerprints import example_digest, prompt_fingerprint
+from dspy_router import RoutedAgent
+from dspy_router.program.comparing.programs import react
+from dspy_router.program.tuning.fingerprints import example_digest, program_fingerprint, prompt_fingerprint
 
 DEMO = dspy.Example(question="a", answer="b")
 
@@ -131,7 +134,9 @@ class TestExamples:
         code = """
 import datetime
 import dspy
-from dspy_router.program.tuning.fingerprints import example_digest, prompt_fingerprint
+from dspy_router import RoutedAgent
+from dspy_router.program.comparing.programs import react
+from dspy_router.program.tuning.fingerprints import example_digest, program_fingerprint, prompt_fingerprint
 history = dspy.History(messages=[{"question": "a", "answer": "b"}])
 fields = {"question": "é\\ud800", "tags": {"x", "y", "z"}, "blob": b"1", "day": datetime.date(2024, 1, 2)}
 example = dspy.Example(past=history, **fields)
@@ -144,3 +149,31 @@ print(example_digest(example.with_inputs("question", "past")), prompt_fingerprin
             for _ in range(2)
         }
         assert len(outputs) == 1
+
+
+class TestProgram:
+    def make(self, **settings: Any) -> RoutedAgent:
+        given = {"router": small_router(), "synthesis": "none", "fallback": None, **settings}
+        return RoutedAgent("question -> answer", settings.pop("tools", TOOLS), **given)
+
+    def test_made_in_the_same_way_it_is_the_same(self):
+        assert program_fingerprint(self.make()) == program_fingerprint(self.make())
+        assert program_fingerprint(react("question -> answer", TOOLS)) == program_fingerprint(
+            react("question -> answer", TOOLS)
+        )
+
+    @pytest.mark.parametrize(
+        "settings",
+        [{"synthesis": "result"}, {"fallback": "lm"}, {"tool_timeout": 3.0}, {"fallback": "lm", "fallback_tools": 2}],
+    )
+    def test_its_settings_count(self, settings):
+        plain = self.make(fallback="lm") if "fallback_tools" in settings else self.make()
+        assert program_fingerprint(self.make(**settings)) != program_fingerprint(plain)
+
+    def test_so_do_its_router_and_its_tools(self):
+        router = small_router()
+        router.threshold = 0.5
+        assert program_fingerprint(self.make(router=router)) != program_fingerprint(self.make())
+        loop, shorter = react("question -> answer", TOOLS), react("question -> answer", TOOLS, max_iters=2)
+        other = react("question -> answer", TOOLS[:2])
+        assert len({program_fingerprint(one) for one in (loop, shorter, other)}) == 3

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from dspy_router.routing.trust.guarantee import Certificate, at_least, at_most, certify, cheapest_bar, minimum_examples
+from dspy_router.routing.trust.guarantee import at_least, at_most, certify, cheapest_bar, minimum_examples
+from dspy_router.runtime.certificate import Certificate
 
 
 def ranked(*wrong: int):

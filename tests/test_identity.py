@@ -10,7 +10,8 @@ from routers import CARDS, hash_router, small
 from torch import nn
 
 from dspy_router import Router, ToolCard
-from dspy_router.routing.trust.identity import Identity, Watch
+from dspy_router.routing.trust.identity import Watch
+from dspy_router.runtime.certificate import Identity
 
 
 def identity(router: Router, watch: Watch | None = None) -> Identity:

@@ -10,16 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dspy_router.routing.trust.maps import (
+from dspy_router.routing.trust.maps import confidence_log_loss, fit_isotonic, fit_temperature, fit_vector, log_loss
+from dspy_router.runtime.maps import (
     Isotonic,
     Temperature,
     VectorScaling,
-    confidence_log_loss,
     describe_map,
-    fit_isotonic,
-    fit_temperature,
-    fit_vector,
-    log_loss,
     read_map,
     repair,
     selection_scores,

@@ -13,6 +13,7 @@ from routers import CARDS, IDENTITY, BilinearPolicy, hash_router
 
 from dspy_router import HashEncoder, Router, ToolCard, TrainConfig, fit
 from dspy_router.routing.neighbours import NeighbourPolicy, without_neighbours
+from dspy_router.routing.policies import Tools
 
 TEXTS = ["seven plus twelve", "what hour is it in Rome", "sing a song", "plus an hour", "zzz"]
 NONE = [{"query": "sing me a song", "tool": None}]
@@ -31,6 +32,7 @@ def trained(count: int = 3, rows=(*IDENTITY, *NONE), cards=CARDS) -> Router:
 
 
 def logits(router: Router, policy=None) -> torch.Tensor:
+    assert isinstance(router.space, Tools)
     with torch.no_grad():
         return (policy or router.policy)(router.read(TEXTS), router.space)
 

@@ -13,6 +13,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECONDS = 300  # for one cell, on a busy machine
+LM_VARIABLE = "DSPY_ROUTER_LM"
 
 # Run first in the notebook's own process, which the suite's guard does not reach.
 OFFLINE = """
@@ -39,7 +40,8 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 @pytest.fixture
 def own_settings(tmp_path, monkeypatch):
-    """Nobody's IPython profile or kernels have a say, and nothing is written beside the notebook."""
+    """Nobody's IPython profile, kernels or language model have a say, and nothing is written beside the notebook."""
+    monkeypatch.delenv(LM_VARIABLE, raising=False)
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"):
         folder = tmp_path / name.lower()
         folder.mkdir()
@@ -68,6 +70,9 @@ def test_it_runs_offline_and_what_it_promises_holds(path, own_settings):
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in outputs), "no picture was drawn"
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
+    told = "".join(output.text for output in code_cells(notebook)[1].outputs if output.get("name") == "stdout")
+    assert re.match(r"Language model: .*(none|no model)", told), "the first cell must say that no model is at work"
+    assert not MACHINE_PATH.search("".join(output.get("text", "") for output in outputs))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -86,10 +91,19 @@ def test_it_is_committed_without_outputs_and_machine_paths(path):
 def test_it_begins_with_its_title_and_what_answers(path):
     """A reader is told before anything runs that no model is at work unless they name one."""
     notebook = read(path)
-    first = notebook.cells[0]
+    first, setup = notebook.cells[0], code_cells(notebook)[0].source
     assert first.cell_type == "markdown" and first.source.startswith("# ")
     assert "scripted stand-in" in first.source and "no model" in first.source
-    assert re.search(r"^LM = None\b", code_cells(notebook)[0].source, re.MULTILINE)
+    assert f"{LM_VARIABLE}`" in first.source
+    assert 'print("Language model:' in setup
+    asks = "dspy.configure(" in "".join(cell.source for cell in code_cells(notebook))
+    assert (f'LM = os.environ.get("{LM_VARIABLE}")' in setup) == asks
+
+
+def test_they_are_numbered_and_each_link_leads_to_one_of_them():
+    assert [int(path.stem[:2]) for path in NOTEBOOKS] == list(range(1, len(NOTEBOOKS) + 1))
+    links = {link for path in NOTEBOOKS for link in re.findall(r"\]\((\w+\.ipynb)\)", path.read_text(encoding="utf-8"))}
+    assert links <= {path.name for path in NOTEBOOKS}
 
 
 @pytest.mark.parametrize(

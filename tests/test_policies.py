@@ -13,7 +13,7 @@ from routers import CARDS, IDENTITY, BilinearPolicy, hash_router
 from torch.nn import functional as F
 
 from dspy_router import HashEncoder, Router, ToolCard, TrainConfig, fit
-from dspy_router.routing.policies import ToolSpacePolicy
+from dspy_router.routing.policies import Tools, ToolSpacePolicy
 
 MORE = [
     *CARDS,
@@ -42,6 +42,7 @@ def trained(request):
 
 
 def logits(router: Router, texts=TEXTS, allowed=None) -> torch.Tensor:
+    assert isinstance(router.space, Tools)
     with torch.no_grad():
         return router.policy(router.read(texts), router.space, allowed)
 

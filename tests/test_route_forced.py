@@ -7,6 +7,7 @@ from typing import Any
 
 import dspy
 import pytest
+from crowds import CARDS, crowded
 from toolbelt import LABELLED, TOOLS, examples, small_router
 
 from dspy_router import RoutedAgent
@@ -121,3 +122,13 @@ def test_a_tool_that_may_not_be_chosen_here_is_refused():
 def test_what_is_no_name_is_refused_at_once(tools):
     with pytest.raises(TypeError, match="must be a tool's name, or None"), forced(tools):
         pass
+
+
+def test_a_tool_that_the_decision_does_not_list_can_be_forced_unless_it_is_not_allowed():
+    route = Route(crowded())
+    decision = route.consult("a flight")
+    unlisted = next(card.name for card in CARDS if card.name not in decision.probabilities)
+    with forced(unlisted):
+        assert route.consult("a flight").tool == unlisted
+        with pytest.raises(ValueError, match="only these may be chosen here"):
+            route.consult("a flight", allowed=[card.name for card in CARDS if card.name != unlisted])

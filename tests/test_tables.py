@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from measured import LOOP, ROUTED
 
+from dspy_router.evaluation.comparison import Comparison
 from dspy_router.evaluation.credit import CreditSplit
+from dspy_router.evaluation.runs import LMCall, Run
 from dspy_router.program.router_optimizer import OptimizerReport
 from dspy_router.program.tuning.joint_report import JointReport, JointTurn, Standing
 from dspy_router.program.tuning.rewards import Spent
-from dspy_router.tables import share, show_optimization
+from dspy_router.tables import share, show_comparison, show_optimization
 
 BEFORE = CreditSplit(8, score=0.4, maximum=1.0, routing_regret=0.3, synthesis_shortfall=0.2, failures=0.1)
 AFTER = CreditSplit(8, score=0.9, maximum=1.0, routing_regret=0.0, synthesis_shortfall=0.1, failures=0.0)
@@ -60,3 +63,38 @@ def test_of_router_and_prompts(shown):
 
 def test_share():
     assert (share(0.1234), share(None)) == ("12.3 %", "–")
+
+
+class TestComparison:
+    @pytest.fixture
+    def compared(self, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "160")
+
+        def show(*runs: Run, **settings: Any) -> str:
+            names = list(dict.fromkeys(run.program for run in runs))
+            show_comparison(Comparison.of(names, runs, **settings))
+            return "\n".join(" ".join(line.split()) for line in capsys.readouterr().out.splitlines())
+
+        return show
+
+    def test_every_figure_is_there(self, compared):
+        shown = compared(*LOOP, *ROUTED)
+        assert "loop 2 of 3 0.500 (0.095 to 0.905) 0.500 (0.095 to 0.905)" in shown
+        assert "+0.000 (+0.000 to +0.000) – 1" in shown  # the second one's difference, tools and errors
+        assert "loop 2.00 1 1 150 15 0.0300 30.0000" in shown
+        assert "loop 2000.0 / 2900.0 400.0 / 580.0" in shown
+        assert "loop 200 (2) → 200 (1)" in shown
+        assert "routed − loop 2 +0.000 (+0.000 to +0.000) McNemar, exact 1.0000 1.0000" in shown
+        assert "routed: 1 of 3 runs raised and count 0. The first error: ValueError: too hard" in shown
+
+    def test_what_is_not_known_is_said(self, compared):
+        shown = compared(Run("a", "f", "1", 1.0, calls=(LMCall("my/llama", 0.1),)), Run("b", "f", "1", 0.5))
+        assert "a 1.00 unknown unknown unknown price: my/llama unknown" in shown
+        assert "b 0.00 0 0 0.0000 0.0000" in shown
+
+    def test_a_long_loop_is_shown_in_part(self, compared):
+        calls = tuple(LMCall("m", 0.1, 100 * step, 1, 0.0) for step in range(1, 21))
+        assert "600 (1) → … 2000 (1)" in compared(Run("a", "f", "1", 1.0, calls=calls))
+
+    def test_nothing_at_all(self, compared):
+        assert "Quality" in compared()

@@ -11,12 +11,10 @@ from dspy_router.routing.toolset import (
     allowed_mask,
     build_tools,
     card_text,
-    check_cards,
-    check_names,
-    check_same_tools,
     encode_cards,
 )
 from dspy_router.routing.words import Vocabulary
+from dspy_router.runtime.names import check_cards, check_names, check_same_tools
 
 
 def test_a_card_says_each_view_once():

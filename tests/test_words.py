@@ -13,7 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_router.routing.words import Vocabulary, content_words, stems
+from dspy_router.routing.words import Vocabulary
+from dspy_router.runtime.words import content_words, stems
 
 CARDS = ["convert units of length", "length of a text"]
 

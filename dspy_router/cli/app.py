@@ -1,12 +1,9 @@
-"""The command line: dspy-router demo | train | optimize | calibrate | evaluate | … | learn | rollback | log."""
+"""The command line: dspy-router demo | train | optimize | calibrate | compare | … | learn | rollback | log."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
-from difflib import get_close_matches
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +12,10 @@ import typer
 from typer.core import TyperGroup
 
 from dspy_router.cli.calibrate import calibrate
+from dspy_router.cli.compare import compare
+from dspy_router.cli.distill import distill
+from dspy_router.cli.export import export
+from dspy_router.cli.finding import find_attribute, find_function
 from dspy_router.cli.learn import learn, rollback
 from dspy_router.cli.log import log_app
 from dspy_router.tables import show_decision, show_figures, show_optimization, show_scores, show_table
@@ -22,6 +23,7 @@ from dspy_router.tables import show_decision, show_figures, show_optimization, s
 if TYPE_CHECKING:
     from dspy_router.config import RunConfig
     from dspy_router.routing.router import Router
+    from dspy_router.runtime.exported import ExportedRouter
 
 # What is raised for a user's mistake; anything else is a fault of this package and shows its traceback.
 _EXPECTED = (ValueError, TypeError, OSError, ImportError, RuntimeError, FloatingPointError)
@@ -121,9 +123,7 @@ def optimize(
     from dspy_router.config import load_optimization
 
     run = load_optimization(config, overrides or [])
-    program, metric = (
-        _find_function(source, key) for key, source in (("program", run.program), ("metric", run.metric))
-    )
+    program, metric = (find_function(source, key) for key, source in (("program", run.program), ("metric", run.metric)))
     from dspy_router.program.tuning.optimization import optimize as run_optimization
 
     done = run_optimization(run, program, metric, where=config).to_dict()
@@ -148,7 +148,7 @@ def evaluate(
     from dspy_router.data.datasets import read_examples
     from dspy_router.evaluation.metrics import evaluate as score
 
-    result = score(_load(router), read_examples(*data))
+    result = score(_load_any(router), read_examples(*data))
     if as_json:
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False))
         return
@@ -161,7 +161,7 @@ def route(
     router: RouterFolder, text: Annotated[str, typer.Argument(help="What to decide on.")], as_json: AsJson = False
 ) -> None:
     """Decide which tool a text asks for."""
-    decision = _load(router).decide(text)
+    decision = _load_any(router).decide(text)
     if as_json:
         typer.echo(json.dumps({**decision.to_dict(), "confidence": decision.confidence}, ensure_ascii=False))
     else:
@@ -190,9 +190,16 @@ def explain(router: RouterFolder, text: Query, as_json: AsJson = False) -> None:
 @app.command()
 def tools(router: RouterFolder) -> None:
     """List the tools a router chooses from."""
-    cards = _load(router).cards
+    cards = _load_any(router).cards
     rows = [(card.name, ", ".join(card.properties) or "–", card.description) for card in cards]
     show_table(f"{len(rows)} tools", ("tool", "parameters", "description"), rows)
+
+
+def _load_any(folder: str) -> Router | ExportedRouter:
+    """A router that decides, exported or not; an exported one without loading torch."""
+    from dspy_router.runtime.exported import ExportedRouter, is_exported
+
+    return ExportedRouter.load(folder) if is_exported(folder) else _load(folder)
 
 
 def _load(folder: str) -> Router:
@@ -215,35 +222,12 @@ def _find_tools(source: str) -> list[Any]:
 
     if ":" not in source or Path(source).exists():
         return list(read_cards(source))
-    found = _find(source, "tools")
+    found = find_attribute(source, "tools")
     if not isinstance(found, Iterable):
         raise ValueError(f"tools: '{source}' must name a list of tools; it is {found!r:.60}.")
     return list(found)
 
 
-def _find_function(source: str, key: str) -> Any:
-    """What `module:attribute` names, which must be something to call."""
-    found = _find(source, key)
-    if not callable(found):
-        raise ValueError(f"{key}: '{source}' must name a function; it is {found!r:.60}.")
-    return found
-
-
-def _find(source: str, key: str) -> Any:
-    """What `module:attribute` names; the modules of the working directory are seen too."""
-    module, colon, attribute = source.partition(":")
-    if not colon:
-        raise ValueError(f"{key}: expected module:attribute, such as my_package.my_module:{key}; got '{source}'.")
-    if str(Path.cwd()) not in sys.path:  # an installed script does not see the working directory's modules by itself
-        sys.path.insert(0, str(Path.cwd()))
-    home = import_module(module)
-    if not hasattr(home, attribute):
-        near = get_close_matches(attribute, dir(home), n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else "."
-        raise ValueError(f"{key}: the module '{module}' has no '{attribute}'{hint}")
-    return getattr(home, attribute)
-
-
-for command in (calibrate, learn, rollback):
+for command in (calibrate, compare, distill, export, learn, rollback):
     app.command()(command)
 app.add_typer(log_app, name="log")

@@ -13,8 +13,8 @@ import typer
 from dspy_router.tables import share, show_table
 
 if TYPE_CHECKING:
-    from dspy_router.routing.trust.guarantee import Certificate
     from dspy_router.routing.trust.report import CalibrationReport
+    from dspy_router.runtime.certificate import Certificate
 
 _HEADS = ("decisions", "risk at most", "confidence", "kept", "wrong among them", "if nothing is kept")
 

@@ -25,6 +25,27 @@ def read_examples(*paths: str | Path) -> list[Episode]:
     return [example for path in paths for example in _read(Path(path), _read_labelled)]
 
 
+def read_texts(*paths: str | Path) -> list[str]:
+    """Read texts without labels: the `query` of each line of a `.jsonl` file, or else a text a line.
+
+    Empty lines are left out.
+
+    Raises:
+        FileNotFoundError: If a file is not there.
+        ValueError: If a line of a `.jsonl` file has no query.
+    """
+    texts: list[str] = []
+    for path in map(Path, paths):
+        if path.suffix == ".jsonl":
+            texts += _read(path, _read_query)
+        elif not path.is_file():
+            raise FileNotFoundError(f"There is no file '{path}'; expected a text a line, or a .jsonl file.")
+        else:
+            lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+            texts += [line for line in lines if line]
+    return texts
+
+
 def read_cards(path: str | Path) -> list[ToolCard]:
     """Read tool cards: a `ToolCard`'s fields or an OpenAI function schema a line.
 
@@ -69,3 +90,9 @@ def _read_labelled(row: Mapping[str, Any]) -> Episode:
     if "tool" not in row:
         raise ValueError(f"expected a field 'tool' (null where no tool fits), got the fields {sorted(row)}")
     return Episode.from_example(row)
+
+
+def _read_query(row: Mapping[str, Any]) -> str:
+    if not isinstance(row.get("query"), str):
+        raise ValueError(f'expected a "query" that is a text, got {row.get("query")!r:.60}')
+    return row["query"]

@@ -14,10 +14,11 @@ from dspy_router.learning.comparison import FEWEST, Comparison, compare_routers
 from dspy_router.learning.settings import TrainConfig, TrainReport
 from dspy_router.learning.trainer import fit
 from dspy_router.records import Episode
-from dspy_router.routing.calibration import Calibration
 from dspy_router.routing.router import Router
 from dspy_router.routing.trust.report import CalibrationReport
 from dspy_router.routing.trust.seen import SeenTexts
+from dspy_router.runtime.calibration import Calibration
+from dspy_router.runtime.exported import check_trainable
 
 logger = logging.getLogger(__name__)
 
@@ -122,8 +123,10 @@ def learn(
         The challenger, and the report that says whether to put it to use.
 
     Raises:
+        TypeError: If the champion is an exported router.
         ValueError: If the log keeps hashes of the inputs instead of the inputs.
     """
+    check_trainable(champion)
     settings, train = LoopConfig() if config is None else config, TrainConfig() if train is None else train
     started, report = time.perf_counter(), LearnReport()
     episodes = [episode for episode in episodes if episode.decisions]

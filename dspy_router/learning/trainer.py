@@ -14,12 +14,14 @@ from torch import Tensor
 from dspy_router.learning.crossfit import fit_novelty
 from dspy_router.learning.lessons import Lessons
 from dspy_router.learning.objectives import Downstream, Purpose, centred, choose_objective
+from dspy_router.learning.part import part_for
 from dspy_router.learning.run import TrainingRun, encoder_trains
 from dspy_router.learning.settings import RewardConfig, TrainConfig, TrainReport
 from dspy_router.routing.controllers import ScratchEncoder
 from dspy_router.routing.encoders import ModuleEncoder
 from dspy_router.routing.router import Router
 from dspy_router.routing.threads import bounded_threads
+from dspy_router.runtime.exported import check_trainable
 
 __all__ = ["RewardConfig", "TrainConfig", "TrainReport", "fit"]
 
@@ -40,6 +42,9 @@ def fit(
 
     The router changes only when training has ended well: whatever interrupts it leaves the router as it was.
 
+    One that looks its tools up in an index is trained on as many as it would look at one by one (`index.above`): those
+    that the examples speak of, those that training knew before, and others drawn at random. Its report is of these.
+
     Args:
         router: The router.
         examples: Rows, episodes or `dspy.Example`s. A row has a `query`, and a label in `tool` (a name, a list of names
@@ -56,9 +61,22 @@ def fit(
 
     Raises:
         FloatingPointError: If the loss becomes infinite or no number.
+        TypeError: If the router is an exported one.
         ValueError: If the training set is empty, all of one label or reward, or names a tool that is not the router's.
     """
+    check_trainable(router)
     config = config if config is not None else TrainConfig()
+    if router.crowd is not None:
+        if downstream is not None:
+            raise ValueError(
+                f"A downstream loss is about all {len(router.tools)} tools, of which a router with an index is trained "
+                "on a part; train a router of the tools it is about, and add the others to it afterwards."
+            )
+        examples, val = list(examples), None if val is None else list(val)
+        part = part_for(router, [*examples, *(val or ())], seed=config.seed)
+        report = fit(part, examples, val=val, config=config)
+        router.adopt(part, part.memory)
+        return report
     started = time.perf_counter()
     train = Lessons.read(examples, router.tools, bare=downstream is not None)
     if downstream is None:

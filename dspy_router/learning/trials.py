@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dspy_router.learning.losses import aspire, evidence
-from dspy_router.routing.toolset import check_names
+from dspy_router.runtime.names import check_names
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ExploreConfig:
         rounds: Most rounds.
         least_gain: Expected improvement, as a share of the rewards' range, below which a try is not worth making.
         noise: Share of the rewards that are expected to be wrong, in [0, 0.5): with more than none, what was found is
-            tried against where the policy has learned otherwise.
+            tried against where the policy has learned otherwise, and the last training is kept from being sure of it.
         width: Most tries of one example in a late round. It gets more than one where no option is likely: as many as
             together are as likely as not to hold the best.
         epochs: Passes over the examples between rounds; the last training has those of its `TrainConfig`.
@@ -62,6 +62,15 @@ class ExploreConfig:
         """
         noise = min(max(self.noise, 1e-4), 0.49)
         return 1.0 / (2.0 * math.log((1.0 - noise) / noise))
+
+    @property
+    def smoothing(self) -> float:
+        """The label smoothing of the last training on rewards of this noise.
+
+        Three times the noise, at most a half. On one set of tries of toole with a tenth of the rewards wrong, on its
+        validation part: no smoothing 80.7 %, 0.1 and 0.2 83.0 %, 0.3 83.4 %.
+        """
+        return min(3.0 * self.noise, 0.5)
 
 
 class Trials:

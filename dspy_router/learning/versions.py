@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dspy_router.routing.router import Router
-from dspy_router.routing.storage import read_folder, write_folder
+from dspy_router.runtime.folder import read_folder, write_folder
 
 _INDEX = "versions.json"
 

@@ -24,6 +24,7 @@ from dspy_router.records import Decision
 from dspy_router.routing.encoders import Encoder
 from dspy_router.routing.router import Router
 from dspy_router.routing.trust.report import CalibrationReport
+from dspy_router.runtime.exported import ExportedRouter
 
 
 class RoutedAgent(dspy.Module):
@@ -69,7 +70,7 @@ class RoutedAgent(dspy.Module):
         tools: Iterable[Any],
         max_iters: int | None = None,
         *,
-        router: Router | None = None,
+        router: Router | ExportedRouter | None = None,
         synthesis: str = "result",
         fallback: Fallback = "lm",
         fallback_tools: int | None = None,
@@ -93,7 +94,8 @@ class RoutedAgent(dspy.Module):
                 tools.
             max_iters: Accepted so that the call of `dspy.ReAct` may stay as it is, and without effect: it bounds how
                 often a language model may choose, and here it never does.
-            router: A router for exactly these tools; shared, not copied. By default an untrained one.
+            router: A router for exactly these tools, or an exported one; shared, not copied. By default an untrained
+                one.
             synthesis: How the answer is made: `"result"` shows the tool's result to the language model in a field,
                 `"history"` as if the model itself had called the tool, `"none"` takes the result for the answer.
             fallback: Who answers what the router is not sure enough of: `"lm"` for a `dspy.ReActV2` over the same
@@ -218,7 +220,7 @@ class RoutedAgent(dspy.Module):
             acts = not progress.steps  # what the fallback did before it failed is not done again
         if acts and (name := progress.decision.tool) is not None:
             self._require_lm()
-            tool, card, timeout = self.tools[name], self.tools.cards[name], self.tool_timeout
+            tool, card, timeout = self.tools.checked(name), self.tools.cards[name], self.tool_timeout
             step = yield from take_step(tool, card, progress.inputs, filler=self.fill_arguments, timeout=timeout)
             progress.steps = (step,)
         return (yield from self._synthesise(progress))
@@ -282,10 +284,12 @@ def _check_limits(max_iters: int | None, max_steps: int, tool_timeout: float | N
         )
 
 
-def _router_for(tools: Toolbox, router: Router | None, threshold: float | None, encoder: str | Encoder) -> Router:
+def _router_for(
+    tools: Toolbox, router: Router | ExportedRouter | None, threshold: float | None, encoder: str | Encoder
+) -> Router | ExportedRouter:
     if router is None:
         return Router.from_tools(tools.values(), encoder=encoder, threshold=0.0 if threshold is None else threshold)
-    if not isinstance(router, Router):
+    if not isinstance(router, Router | ExportedRouter):
         raise TypeError(f"The router must be a dspy_router.Router; got {type(router).__name__}: {router!r:.80}.")
     if threshold is not None:
         raise ValueError("A router that is handed over has a threshold of its own: set router.threshold instead.")

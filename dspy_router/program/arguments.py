@@ -9,7 +9,8 @@ from numbers import Number
 from typing import Any
 
 from dspy_router.program.filling.mentions import Mention, outermost, structures
-from dspy_router.program.filling.parameters import Parameter, find_mentions, is_valid, read_parameters
+from dspy_router.program.filling.parameters import Parameter, find_mentions, read_parameters
+from dspy_router.program.schema_checks import is_valid
 from dspy_router.records import Step, ToolCard, read_inputs, split_name
 
 # A mention, and the parameters that could take it with the value that it has there.
@@ -101,7 +102,7 @@ def _read_text(parameters: Sequence[Parameter], text: str, *, whole: bool) -> di
 
 def _options(parameters: Sequence[Parameter], text: str) -> list[_Option] | None:
     """Every literal with the parameters that it may go to; None if one of them cannot be read."""
-    units = frozenset(str(member) for one in parameters if one.kind == "enum" for member in one.items["enum"])
+    units = frozenset[str]().union(*(one.members for one in parameters if one.kind == "enum"))
     found: dict[tuple[int, int], tuple[Mention, dict[str, Any]]] = {}
     bound: dict[tuple[int, int], dict[str, Any]] = {}
     for one in parameters:

@@ -9,11 +9,13 @@ from typing import Any
 
 import dspy
 
+from dspy_router.program.remembering import once_each
 from dspy_router.records import Episode, read_inputs
 
 logger = logging.getLogger(__name__)
 
 
+@once_each
 def routed_fields(signature: type[dspy.Signature]) -> tuple[str, ...]:
     """Names of the input fields that a router reads: all but conversations, images and other special types."""
     return tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,6 @@ from dspy_router.program.steps import describe_error
 from dspy_router.records import Decision, Episode, Step
 from dspy_router.routing.router import Router
 from dspy_router.routing.sampling import check_share, explore
-from dspy_router.routing.trust.identity import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -147,8 +146,7 @@ class Logbook:
     """
 
     log: Log | None = None
-    _watch: Watch = field(default_factory=Watch, repr=False)
-    _known: tuple[tuple[Any, ...], str] | None = field(default=None, repr=False)
+    _known: tuple[Hashable, str] | None = field(default=None, repr=False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Logbook:
         return self
@@ -206,10 +204,8 @@ class Logbook:
 
     def _fingerprint(self, router: Router) -> str:
         """The router's fingerprint; computed anew only where something changed, as it digests all the weights."""
-        identity = self._watch.read(router.encoder, router.policy, router.vocabulary, router.cards, router.space)
-        state = (identity, router.threshold, router.calibration)
-        known = self._known
-        if known is None or not all(one is other or one == other for one, other in zip(known[0], state, strict=True)):
+        state, known = router.state, self._known
+        if known is None or known[0] != state:
             known = self._known = (state, router.fingerprint)
         return known[1]
 

@@ -8,14 +8,16 @@ import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import dspy
 from dspy.predict.parameter import Parameter
 
 from dspy_router.records import Decision, read_inputs
 from dspy_router.routing.router import Router
-from dspy_router.routing.toolset import check_names
+from dspy_router.runtime.exported import ExportedRouter, check_trainable
+from dspy_router.runtime.folder import EXPORTED
+from dspy_router.runtime.names import check_names
 
 STATE_VERSION = 1
 # DSPy's executors, optimizers and async tasks carry every setting of a `dspy.context` along, unknown ones too.
@@ -28,21 +30,24 @@ class Route(dspy.Module, Parameter):
     DSPy saves the state of what is a `Parameter`, and of nothing else: weights on a bare module would be lost in
     `program.save("program.json")`. As it is no `dspy.Predict`, optimizers of prompts do not touch it.
 
+    With an `ExportedRouter` it decides alike, and saves and copies carry that along; only training is refused.
+
     Attributes:
         router: The router that decides.
         lm: Unused; DSPy's `set_lm` and `get_lm` expect it on every parameter that is a module.
     """
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router | ExportedRouter) -> None:
         """Wrap a router; it is shared with the caller, not copied.
 
         Raises:
-            TypeError: If `router` is no `Router`.
+            TypeError: If `router` is neither a `Router` nor an `ExportedRouter`.
         """
         super().__init__()
-        if not isinstance(router, Router):
+        if not isinstance(router, Router | ExportedRouter):
             raise TypeError(f"A Route wraps a dspy_router.Router; got {type(router).__name__}: {router!r:.80}.")
-        self.router = router
+        # An exported one has all that deciding asks for; whoever trains comes by `find_route`, which refuses it.
+        self.router = cast(Router, router)
         self.lm: dspy.BaseLM | None = None
 
     def consult(self, inputs: str | Mapping[str, Any], allowed: Collection[str] | None = None) -> Decision:
@@ -70,7 +75,7 @@ class Route(dspy.Module, Parameter):
         router = self.router
         if is_forced(text) and router.stale:
             router = router.uncalibrated()  # what is forced needs no guarantee
-        return dspy.Prediction(decision=_obey(router.decide(text, allowed=allowed), text, router.tools))
+        return dspy.Prediction(decision=_obey(router.decide(text, allowed=allowed), text, router.tools, allowed))
 
     def reset(self) -> None:
         """Leave the weights alone: DSPy resets a student's parameters before it optimizes its prompts."""
@@ -81,7 +86,7 @@ class Route(dspy.Module, Parameter):
         return {
             "version": STATE_VERSION,
             "tools": list(self.router.tools),
-            "encoder": self.router.encoder.fingerprint,
+            "encoder": None if isinstance(self.router, ExportedRouter) else self.router.encoder.fingerprint,
             "files": files,
         }
 
@@ -93,12 +98,18 @@ class Route(dspy.Module, Parameter):
         """
         files = _read_state(state)
         self.router.check_tools(state.get("tools", ()))
-        router = Router.from_files(files, source="the saved program", **self._own_parts(state.get("encoder")))
+        if EXPORTED in files:
+            router = cast(Router, ExportedRouter.from_files(files, source="the saved program"))
+        else:
+            router = Router.from_files(files, source="the saved program", **self._own_parts(state.get("encoder")))
         router.check_tools(self.router.tools)
+        router.cache = self.router.cache
         self.router = router
 
     def _own_parts(self, encoder_fingerprint: str | None) -> dict[str, Any]:
         """What a loaded router can or must take from this one: device, frozen encoder, a policy of the user's own."""
+        if isinstance(self.router, ExportedRouter):
+            return {}
         encoder, policy = self.router.encoder, self.router.policy
         parts: dict[str, Any] = {"device": str(self.router.device)}
         if encoder.fingerprint == encoder_fingerprint and not getattr(encoder, "trainable", False):
@@ -145,16 +156,17 @@ def _order(text: str) -> tuple[str | None] | None:
     return order
 
 
-def _obey(decision: Decision, text: str, tools: Sequence[str]) -> Decision:
+def _obey(decision: Decision, text: str, tools: Sequence[str], allowed: Collection[str] | None) -> Decision:
     """The decision, or the forced one in its place."""
     if (order := _order(text)) is None:
         return decision
     (tool,) = order
     if tool is not None:
         check_names([tool], tools)
-        if tool not in decision.probabilities:
-            allowed = ", ".join(decision.probabilities) or "none"
-            raise ValueError(f"The tool '{tool}' is forced, but only these may be chosen here: {allowed}.")
+        unlisted = decision.tail_probability > 0 and (allowed is None or tool in allowed)
+        if tool not in decision.probabilities and not unlisted:
+            listing = ", ".join(decision.probabilities) or "none"
+            raise ValueError(f"The tool '{tool}' is forced, but only these may be chosen here: {listing}.")
     return replace(decision, tool=tool, accepted=True, propensity=1.0)
 
 
@@ -162,10 +174,12 @@ def find_route(program: dspy.Module) -> Route:
     """The one router of a program that may be trained.
 
     Raises:
+        TypeError: If it is an exported one.
         ValueError: If there is none, or more than one.
     """
     routes = [(name, one) for name, one in program.named_parameters() if isinstance(one, Route)]
     if len(routes) == 1:
+        check_trainable(routes[0][1].router)
         return routes[0][1]
     if routes:
         names = ", ".join(name for name, _ in routes)

@@ -7,6 +7,7 @@ from typing import Any
 
 import dspy
 
+from dspy_router.program.checked_tool import CheckedTool
 from dspy_router.records import ToolCard
 
 
@@ -20,6 +21,16 @@ class Toolbox(dict[str, dspy.Tool]):
     def __init__(self, tools: Mapping[str, dspy.Tool]) -> None:
         super().__init__(tools)
         self.cards = {name: ToolCard.from_tool(tool) for name, tool in tools.items()}
+        self._checked: dict[str, CheckedTool] = {}
+
+    def checked(self, name: str) -> dspy.Tool:
+        """The tool as it is called: a plain `dspy.Tool` with its checks made once, one of another class as it is."""
+        tool, checked = self[name], self._checked.get(name)
+        if type(tool) is not dspy.Tool:
+            return tool
+        if checked is None or not checked.belongs_to(tool):
+            checked = self._checked[name] = CheckedTool.of(tool)
+        return checked
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Toolbox:
         return self

@@ -10,14 +10,16 @@ from typing import Any, Literal, Self
 from torch import Tensor
 
 from dspy_router.records import ToolCard
-from dspy_router.routing.calibration import Calibration, StaleCalibration
 from dspy_router.routing.encoders import Encoder
+from dspy_router.routing.many.crowd import Crowd
 from dspy_router.routing.policies import Policy, Tools
 from dspy_router.routing.trust.calibrating import Request, calibrate
-from dspy_router.routing.trust.identity import Identity, Watch
+from dspy_router.routing.trust.identity import Watch
 from dspy_router.routing.trust.report import CalibrationReport
 from dspy_router.routing.trust.seen import SeenTexts
 from dspy_router.routing.words import Vocabulary
+from dspy_router.runtime.calibration import Calibration, StaleCalibration
+from dspy_router.runtime.certificate import Identity
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +28,7 @@ class Calibratable:
     """What of a `Router` is about its calibration; the attributes are the router's."""
 
     cards: tuple[ToolCard, ...]
-    space: Tools
+    space: Tools | Crowd
     encoder: Encoder
     policy: Policy
     vocabulary: Vocabulary
@@ -105,13 +107,15 @@ class Calibratable:
         Raises:
             RuntimeError: If the router changed meanwhile.
             TypeError: If something is no example.
-            ValueError: If there are too few examples, all have the same label, some were trained on, or a share is not
-                within (0, 1).
+            ValueError: If the router looks its tools up in an index, or there are too few examples, all have the same
+                label, some were trained on, or a share is not within (0, 1).
         """
         request = Request.read(
             max_risk=max_risk, confidence=confidence, per_tool=per_tool, costs=costs, seen=seen, seed=seed
         )
         space = self.space
+        if isinstance(space, Crowd):
+            space.refuse_to_calibrate()
         identity = self._identity(space)
         calibration, report = calibrate(self, identity, examples, request)
         with self._lock:
@@ -127,16 +131,20 @@ class Calibratable:
         router.calibration = None
         return router
 
-    def _identity(self, space: Tools) -> Identity:
+    def identity(self) -> Identity:
+        """Digests of all that its probabilities depend on, as they are now."""
+        return self._identity(self.space)
+
+    def _identity(self, space: Tools | Crowd) -> Identity:
         return self._watch.read(self.encoder, self.policy, self.vocabulary, self.cards, space)
 
-    def _stale(self, calibration: Calibration | None, space: Tools) -> str | None:
+    def _stale(self, calibration: Calibration | None, space: Tools | Crowd) -> str | None:
         if calibration is None:
             return None
         identity = self._identity(space)
         return None if identity == calibration.identity else calibration.stale_message(identity, space.names)
 
-    def _calibration_in_force(self, space: Tools) -> Calibration | None:
+    def _calibration_in_force(self, space: Tools | Crowd) -> Calibration | None:
         """The calibration, if it belongs to this state of the router.
 
         Raises:

@@ -7,9 +7,10 @@ from typing import Any
 
 from dspy_router.routing.controllers import GRUEncoder, TransformerEncoder
 from dspy_router.routing.encoders import Encoder, HashEncoder, ModuleEncoder, SentenceEncoder
+from dspy_router.routing.static import StaticEncoder
 
 ENCODERS: Mapping[str, type[ModuleEncoder]] = {
-    kind.kind: kind for kind in (HashEncoder, SentenceEncoder, GRUEncoder, TransformerEncoder)
+    kind.kind: kind for kind in (HashEncoder, SentenceEncoder, StaticEncoder, GRUEncoder, TransformerEncoder)
 }
 
 
@@ -17,8 +18,8 @@ def build_encoder(encoder: str | Encoder, *, device: str = "cpu", **options: Any
     """The encoder of this name, or what was given if it is one already.
 
     Args:
-        encoder: `"minilm"`, `"hash"`, `"gru"`, `"transformer"`, the name or path of a sentence-transformers model, or
-            an `Encoder`.
+        encoder: `"minilm"`, `"hash"`, `"static"`, `"gru"`, `"transformer"`, the name or path of a sentence-transformers
+            model, or an `Encoder`.
         device: Where it runs.
         options: Keyword arguments of the encoder's class, such as `trainable=True` for a sentence encoder.
 
@@ -33,6 +34,7 @@ def build_encoder(encoder: str | Encoder, *, device: str = "cpu", **options: Any
     if isinstance(encoder, Encoder):
         return encoder
     raise TypeError(
-        "An encoder must be 'minilm', 'hash', 'gru', 'transformer', the name or path of a sentence-transformers model, "
-        f"or a callable with `dim` and `fingerprint`; got {type(encoder).__name__}: {encoder!r:.80}."
+        "An encoder must be 'minilm', 'hash', 'static', 'gru', 'transformer', the name or path of a "
+        "sentence-transformers model, or a callable with `dim` and `fingerprint`; "
+        f"got {type(encoder).__name__}: {encoder!r:.80}."
     )

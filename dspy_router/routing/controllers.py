@@ -11,7 +11,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dspy_router.routing.encoders import ModuleEncoder, readable
+from dspy_router.routing.encoders import ModuleEncoder
+from dspy_router.runtime.texts import readable
+from dspy_router.runtime.window import Window
 
 _SPECIAL = ["[PAD]", "[UNK]"]
 _LETTERS_A_TOKEN = 16
@@ -50,6 +52,7 @@ class ScratchEncoder(ModuleEncoder):
         super().__init__()
         self.dim, self.vocabulary_size, self.max_length = dim, vocabulary_size, max_length
         self.dropout, self.token_dropout, self.seed = dropout, token_dropout, seed
+        self.window = Window(max_length)
         self.has_vocabulary = tokenizer is not None
         self.tokenizer = Tokenizer.from_str(tokenizer) if tokenizer else _learn_tokenizer([], vocabulary_size)
         self._rebuild()
@@ -90,6 +93,8 @@ class ScratchEncoder(ModuleEncoder):
         longest = _LETTERS_A_TOKEN * self.max_length
         encodings = self.tokenizer.encode_batch([readable(text, longest) for text in texts])
         rows = [encoding.ids[: self.max_length] or [1] for encoding in encodings]
+        if not self.training and self.window is not None:
+            self.window.note(sum(len(encoding.ids) > self.max_length for encoding in encodings))
         device = self.tokens.weight.device
         ids = torch.zeros(len(rows), max(map(len, rows), default=1), dtype=torch.int64, device=device)
         for row, tokens in zip(ids, rows, strict=True):

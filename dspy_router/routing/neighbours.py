@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from dspy_router.routing.policies import Policy, States, Tools, ToolSpacePolicy
+from dspy_router.routing.policies import Aim, Policy, States, Tools, ToolSpacePolicy
 from dspy_router.routing.words import WordBag
+from dspy_router.runtime.neighbours import FLOOR, TEMPERATURE, WEIGHT
 
-# Chosen on toole's validation part, where the results are flat around them.
-_TEMPERATURE = 0.03
-_WEIGHT = 0.6
-_FLOOR = 1e-3
 _ROWS_A_TIME = 128
 
 
@@ -48,6 +46,7 @@ class NeighbourPolicy(nn.Module):
         """
         super().__init__()
         self.base, self.names, self.count = base, names, count
+        self._named: list[str] | None = None
         self.register_buffer("right", right.float() / right.sum(1, keepdim=True))
         self.register_buffer("vectors", states.vectors)
         for name, tensor in zip(WordBag._fields, states.words, strict=True):
@@ -71,18 +70,38 @@ class NeighbourPolicy(nn.Module):
 
     def forward(self, states: States, tools: Tools, allowed: Tensor | None = None) -> Tensor:
         """Logits, float32 [b, k + 1], last column *none*."""
-        numbers = torch.arange(len(states.vectors), device=states.vectors.device).split(_ROWS_A_TIME)
-        shares = torch.cat([self._shares(states.select(rows)) for rows in numbers])  # [b, names + 1]
+        shares = self._shares(states)  # [b, names + 1]
         columns = {name: column for column, name in enumerate(self.names)}
         shares = nn.functional.pad(shares, (0, 1))  # a last column of zeros for tools no neighbour can have
         last = shares.shape[1] - 1
         order = [*(columns.get(name, last) for name in tools.names), len(self.names)]
-        return self.base(states, tools, allowed) + _WEIGHT * (shares[:, order] + _FLOOR).log()
+        return self.base(states, tools, allowed) + WEIGHT * (shares[:, order] + FLOOR).log()
+
+    def points(self, views: Tensor) -> Tensor:
+        """Where tools of these views, [k, 3, d], lie in the learned space: float32 [k, d]."""
+        return self.base.points(views)
+
+    def aim(self, states: States) -> Aim:
+        """What it makes of these states before it looks at any tool."""
+        aim, gains = self.base.aim(states), WEIGHT * (self._shares(states) + FLOOR).log()  # [b, names + 1]
+        if self._named is None:
+            self._named = [*aim.named, *sorted(set(self.names).difference(aim.named))]
+        rows = {name: row for row, name in enumerate(self.names)}
+        gains = nn.functional.pad(gains, (0, 1), value=WEIGHT * math.log(FLOOR))
+        bonus = gains[:, [*(rows.get(name, -1) for name in self._named), -1]]
+        if aim.bonus is not None:
+            known, others = aim.bonus[:, :-1], aim.bonus[:, -1:]
+            bonus = bonus + torch.cat([known, others.expand(-1, bonus.shape[1] - known.shape[1])], 1)
+        return aim._replace(named=self._named, bonus=bonus, none=aim.none + gains[:, len(self.names)])
 
     def _shares(self, states: States) -> Tensor:
+        numbers = torch.arange(len(states.vectors), device=states.vectors.device).split(_ROWS_A_TIME)
+        return torch.cat([self._shares_of(states.select(rows)) for rows in numbers])  # [b, names + 1]
+
+    def _shares_of(self, states: States) -> Tensor:
         similarities = (states.vectors @ cast(Tensor, self.vectors).T + self._word_similarities(states.words)) / 2
         near = similarities.topk(min(self.count, similarities.shape[1]), dim=1)
-        weights = (near.values / _TEMPERATURE).softmax(1)  # [b, count]
+        weights = (near.values / TEMPERATURE).softmax(1)  # [b, count]
         return torch.einsum("bn,bnk->bk", weights, cast(Tensor, self.right)[near.indices])
 
     def _word_similarities(self, words: WordBag) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -107,6 +108,24 @@ class Novelty:
             share = (tools.softmax(1) * known).sum(1)
             found = share * found + (1.0 - share) * none
         return torch.cat([tools, torch.where(level.isfinite(), found, none)[:, None]], 1)
+
+    def none_logit(self, logits: Tensor, log_weights: Tensor, *, none: float, trained: Tensor) -> float:
+        """The logit of *none* beside tools of which some stand for several, as `adjust` would have it.
+
+        Args:
+            logits: Of the tools, [m].
+            log_weights: Logarithm of how many tools each of them stands for, [m].
+            none: The policy's own logit of *none*.
+            trained: Which of them training had queries of, bool [m].
+        """
+        weighted = logits + log_weights
+        level = float(weighted.logsumexp(0))
+        if not math.isfinite(level):
+            return none
+        energy = _TEMPERATURE * float((logits / _TEMPERATURE + log_weights).logsumexp(0))
+        found = level + self.bias - self.energy * energy + self.none * none
+        share = float((weighted.softmax(0) * trained).sum())
+        return share * found + (1.0 - share) * none
 
     @cached_property
     def _trained(self) -> frozenset[str]:

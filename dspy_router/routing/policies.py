@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from dspy_router.routing.words import WordBag
 
 # Units of the corrections: a step of the optimizer should move the logits alike through each of them.
-_QUERY_SCALE = 10.0
-_WORD_SCALE = 4.0
+QUERY_SCALE = 10.0
+WORD_SCALE = 4.0
 
 
 class States(NamedTuple):
@@ -56,6 +56,33 @@ class Tools(NamedTuple):
     def vectors(self) -> Tensor:
         """One vector a tool, float32 [k, d]: its description's."""
         return self.views[:, 0]
+
+
+class Aim(NamedTuple):
+    """What a policy makes of a batch of states before it looks at any tool.
+
+    A tool's logit is then `scale · (word_weight · overlap + query · point) + bonus`, each tool's for itself.
+
+    Attributes:
+        query: Where it looks, float32 [b, d].
+        none: Logits of *none*, float32 [b].
+        scale: Inverse temperature.
+        word_weight: Weight of the overlap of words.
+        named: The tools that training knew.
+        bonus: What their logits gain, float32 [b, n + 1], the last column for all other tools; None for nothing.
+    """
+
+    query: Tensor
+    none: Tensor
+    scale: Tensor
+    word_weight: Tensor
+    named: Sequence[str]
+    bonus: Tensor | None
+
+    def cpu(self) -> Aim:
+        """The same where numpy can read it."""
+        query, none, scale, word_weight = (part.detach().cpu() for part in self[:4])
+        return Aim(query, none, scale, word_weight, self.named, None if self.bonus is None else self.bonus.cpu())
 
 
 class Policy(Protocol):
@@ -195,28 +222,35 @@ class ToolSpacePolicy(nn.Module):
 
     def forward(self, states: States, tools: Tools, allowed: Tensor | None = None) -> Tensor:
         """Logits, float32 [b, k + 1], last column *none*."""
-        query, words = states
-        scores = self._overlap(words, tools) * self.word_weight  # [b, k]
-        points = torch.einsum("kmd,m->kd", tools.views, self.view_weights)  # [k, d]
-        corrections = None
-        if self.known:
-            hidden, corrections = self._corrections(query, words)  # [b, h], [b, n + 1]
-            query = query + hidden @ self.project
-        scale = self.log_scale.exp()
-        logits = scale * (scores + query @ points.T)
-        none = (scale * self.none_level).expand(len(query))
-        if corrections is not None:
-            padded = F.pad(corrections, (0, 1))  # a last column of zeros for tools that training never saw
-            logits = logits + padded[:, self._columns(tools.names, padded.device)]
-            none = none + corrections[:, 0]
+        scores = self._overlap(states.words, tools) * self.word_weight  # [b, k]
+        points = self.points(tools.views)  # [k, d]
+        aim = self.aim(states)
+        logits = aim.scale * (scores + aim.query @ points.T)
+        if aim.bonus is not None:
+            logits = logits + aim.bonus[:, self._columns(tools.names, aim.bonus.device)]
         if allowed is not None:
             logits = logits.masked_fill(~allowed, -math.inf)
-        return torch.cat([logits, none[:, None]], dim=1)
+        return torch.cat([logits, aim.none[:, None]], dim=1)
+
+    def points(self, views: Tensor) -> Tensor:
+        """Where tools of these views, [k, 3, d], lie in the learned space: float32 [k, d]."""
+        return torch.einsum("kmd,m->kd", views, self.view_weights)
+
+    def aim(self, states: States) -> Aim:
+        """What it makes of these states before it looks at any tool."""
+        query, words = states
+        scale, bonus = self.log_scale.exp(), None
+        none = (scale * self.none_level).expand(len(query))
+        if self.known:
+            hidden, corrections = self._corrections(query, words)  # [b, h], [b, n + 1]
+            query, none = query + hidden @ self.project, none + corrections[:, 0]
+            bonus = F.pad(corrections[:, 1:], (0, 1))  # a last column of zeros for tools that training never saw
+        return Aim(query, none, scale, self.word_weight, self.known, bonus)
 
     def _columns(self, names: tuple[str, ...], device: torch.device) -> Tensor:
         cached = self._column_cache  # read once: another thread may be deciding among other tools
         if cached is None or cached[0] is not names or cached[1].device != device:
-            rows = {name: row for row, name in enumerate(self.known, start=1)}
+            rows = {name: row for row, name in enumerate(self.known)}
             cached = (names, torch.tensor([rows.get(name, -1) for name in names], device=device))
             self._column_cache = cached
         return cached[1]
@@ -234,9 +268,9 @@ class ToolSpacePolicy(nn.Module):
         if self.training:
             weights = F.dropout(weights, self.word_dropout)
         bag = {"offsets": words.offsets, "mode": "sum", "per_sample_weights": weights}
-        corrections = self.biases + _QUERY_SCALE * query @ self.query_weights.T
+        corrections = self.biases + QUERY_SCALE * query @ self.query_weights.T
         if self.words:
-            corrections = corrections + _WORD_SCALE * F.embedding_bag(indices, self.word_weights, **bag)
+            corrections = corrections + WORD_SCALE * F.embedding_bag(indices, self.word_weights, **bag)
         if not self.deep:
             return query.new_zeros(len(query), 0), corrections
         gist = F.embedding_bag(indices, self.word_vectors, **bag)

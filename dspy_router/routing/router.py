@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dspy_router.records import Decision, ToolCard
 from dspy_router.routing.calibratable import Calibratable
-from dspy_router.routing.calibration import Calibration
 from dspy_router.routing.catalogue import build_encoder
-from dspy_router.routing.decisions import as_decision, check_probabilities, check_queries, choose
-from dspy_router.routing.encoders import Encoder, encode, weights_digest
+from dspy_router.routing.encoders import Encoder, encode
+from dspy_router.routing.exchange import Exchangeable
 from dspy_router.routing.explanation import Explanation, Memory, explain
+from dspy_router.routing.identified import Identified
+from dspy_router.routing.many.crowd import Crowd
+from dspy_router.routing.many.crowded import Crowded
+from dspy_router.routing.many.settings import IndexConfig
 from dspy_router.routing.policies import Policy, States, Tools, ToolSpacePolicy
 from dspy_router.routing.portable import Portable
 from dspy_router.routing.threads import bounded_threads
 from dspy_router.routing.toolset import (
     allowed_mask,
-    build_tools,
     card_text,
-    check_cards,
-    check_names,
-    check_same_tools,
     encode_cards,
 )
 from dspy_router.routing.trust.identity import Watch
 from dspy_router.routing.trust.seen import SeenTexts
 from dspy_router.routing.words import Vocabulary
+from dspy_router.runtime.cache import Cacheable, DecisionCache
+from dspy_router.runtime.calibration import Calibration
+from dspy_router.runtime.decisions import as_decisions, check_probabilities, check_queries, check_threshold, choose_all
+from dspy_router.runtime.halving import in_batches
+from dspy_router.runtime.names import check_cards, check_names, check_same_tools
 
 _DECISIONS_A_BATCH = 1024
 _FEW_TEXTS = 16
 
 
-class Router(Calibratable, Portable):
+class Router(Calibratable, Crowded, Identified, Cacheable, Portable, Exchangeable):
     """Chooses a tool for a text.
 
     Deterministic: the same weights and the same text give the same decision, on any thread and in any batch.
@@ -54,6 +58,7 @@ class Router(Calibratable, Portable):
         memory: Training queries to explain by; None before training.
         seen: Which texts it was trained on, as digests.
         calibration: What makes its probabilities mean what they say, and what it may keep; None before `calibrate`.
+        cache: Decisions that need not be made again; None, the default, makes each of them anew.
     """
 
     def __init__(
@@ -65,15 +70,17 @@ class Router(Calibratable, Portable):
         vocabulary: Vocabulary | None = None,
         threshold: float = 0.0,
         device: str = "cpu",
-        views: Tensor | None = None,
+        views: Tensor | Crowd | None = None,
         memory: Memory | None = None,
         seen: SeenTexts | None = None,
         calibration: Calibration | None = None,
+        index: IndexConfig | None = None,
+        cache: DecisionCache | None = None,
     ) -> None:
         """Put a router together from its parts; `Router.from_tools` is the easier way.
 
         Policy and vocabulary are by default those of an untrained router, and `views`, the vectors of the cards' views
-        as float32 [k, 3, d], are encoded anew.
+        as float32 [k, 3, d] or the tools with their index, are encoded anew.
 
         Raises:
             ValueError: If there are no cards, two of one name, or the threshold lies outside [0, 1].
@@ -84,12 +91,15 @@ class Router(Calibratable, Portable):
         self.policy = policy if policy is not None else ToolSpacePolicy(encoder.dim)
         if isinstance(self.policy, nn.Module):
             self.policy.to(self.device).eval()
+        if isinstance(encoder, nn.Module):
+            encoder.eval()  # once, here: to switch while others encode would let them see dropout
         self.vocabulary = vocabulary if vocabulary is not None else Vocabulary.build(map(card_text, cards))
         self.threshold = threshold
         self.memory, self.seen = memory, SeenTexts() if seen is None else seen
         self._lock = threading.Lock()
         self._watch = Watch()
-        self.calibration = calibration
+        self.calibration, self.cache = calibration, cache
+        self.index = IndexConfig() if index is None else index
         self._set_cards(cards, views)
 
     @classmethod
@@ -101,6 +111,7 @@ class Router(Calibratable, Portable):
         policy: Policy | None = None,
         threshold: float = 0.0,
         device: str = "cpu",
+        index: IndexConfig | None = None,
     ) -> Self:
         """An untrained router over these tools: it goes by the words and the meaning of their cards.
 
@@ -111,6 +122,7 @@ class Router(Calibratable, Portable):
             policy: By default an untrained `ToolSpacePolicy`.
             threshold: Least confidence of an accepted decision, in [0, 1].
             device: Where it runs: `"cpu"`, `"cuda"`, `"mps"`.
+            index: From how many tools on they are looked up in an index, and how carefully; by default from 2,001 on.
 
         Raises:
             TypeError: If a tool or the encoder is none of these.
@@ -118,7 +130,8 @@ class Router(Calibratable, Portable):
         """
         cards = [ToolCard.from_tool(tool) for tool in tools]
         check_cards(cards)
-        return cls(cards, build_encoder(encoder, device=device), policy=policy, threshold=threshold, device=device)
+        settings: dict[str, Any] = {"policy": policy, "threshold": threshold, "device": device, "index": index}
+        return cls(cards, build_encoder(encoder, device=device), **settings)
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -132,20 +145,12 @@ class Router(Calibratable, Portable):
 
     @threshold.setter
     def threshold(self, value: float) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
-            raise ValueError(f"The threshold is a probability: expected a number in [0, 1], got {value!r}.")
-        self._threshold = float(value)
+        self._threshold = check_threshold(value)
 
     @property
-    def fingerprint(self) -> str:
-        """Hex digest of all that decides: encoder, weights, words, cards, threshold and calibration."""
-        digest = hashlib.sha256(self.encoder.fingerprint.encode())
-        digest.update(repr((self.cards, self._threshold, self.vocabulary.to_dict())).encode())
-        if isinstance(self.policy, nn.Module):
-            digest.update(weights_digest(self.policy).encode())
-        if self._calibration is not None:
-            digest.update(json.dumps(self._calibration.to_dict(), sort_keys=True).encode())
-        return digest.hexdigest()
+    def truncated(self) -> int:
+        """How many texts so far were longer than the encoder's window, so that their end was not read."""
+        return getattr(self.encoder, "truncated", 0)
 
     def decide(self, text: str, *, allowed: Collection[str] | None = None) -> Decision:
         """Choose a tool for one text.
@@ -165,16 +170,20 @@ class Router(Calibratable, Portable):
         """Choose a tool for each text; as `decide`, for many at once."""
         if isinstance(texts, str):
             raise TypeError("decide_batch takes a sequence of texts; for a single text use decide.")
+        return self._through_cache(texts, allowed, lambda some: self._undisturbed(lambda: self._decide(some, allowed)))
+
+    def _decide(self, texts: Sequence[str], allowed: Collection[str] | None) -> list[Decision]:
         space = self.space  # read once: another thread may add a tool meanwhile
         calibration, names = self._calibration_in_force(space), space.names
+        if isinstance(space, Crowd):
+            return self._decide_in_crowd(texts, allowed, space)
         logits = self.logits(texts, allowed=allowed, space=space)
-        rows = check_probabilities(logits.softmax(1)).tolist()
-        choices, kept = [choose(row, names) for row in rows], [True] * len(rows)
+        rows: NDArray[np.float64] = check_probabilities(logits.softmax(1)).double().numpy()
+        choices, kept = choose_all(rows, names), [True] * len(rows)
         if calibration is not None:
-            rows, kept = (part.tolist() for part in calibration.apply(logits, choices, names))
-        about: dict[str, Any] = {"allowed": allowed, "threshold": self._threshold}
-        decisions = zip(rows, choices, kept, strict=True)
-        return [as_decision(row, names, choice=choice, kept=keep, **about) for row, choice, keep in decisions]
+            rows, passing = calibration.apply(logits.numpy(), choices, names)
+            kept = passing.tolist()
+        return as_decisions(rows, names, choices=choices, kept=kept, allowed=allowed, threshold=self._threshold)
 
     def probabilities(self, texts: Sequence[str], *, allowed: Collection[str] | None = None) -> Tensor:
         """The policy's own distribution for each text, uncalibrated; float32 [n, k + 1], last column *none*.
@@ -187,16 +196,24 @@ class Router(Calibratable, Portable):
         return check_probabilities(self.logits(texts, allowed=allowed).softmax(1))
 
     def logits(
-        self, texts: Sequence[str], *, allowed: Collection[str] | None = None, space: Tools | None = None
+        self, texts: Sequence[str], *, allowed: Collection[str] | None = None, space: Tools | Crowd | None = None
     ) -> Tensor:
         """The policy's logits for each text among these tools, by default the router's; as `probabilities`."""
         space = self.space if space is None else space
+        if isinstance(space, Crowd):
+            return self._logits_in_crowd(texts, allowed, space)
         mask = allowed_mask(space.names, allowed, self.device)
         # Only a big batch gives a second thread enough to do.
         with torch.no_grad(), bounded_threads(1 if len(texts) <= _FEW_TEXTS else None):
-            states = self.read(texts)
-            batches = torch.arange(len(texts), device=self.device).split(_DECISIONS_A_BATCH)
-            return torch.cat([self.policy(states.select(batch), space, mask).cpu() for batch in batches])
+            states, logits = self.read(texts), torch.empty(len(texts), len(space.names) + 1)
+
+            def work(rows: Sequence[int]) -> None:
+                some = states if len(rows) == len(texts) else states.select(torch.tensor(rows, device=self.device))
+                logits[rows[0] : rows[-1] + 1] = self.policy(some, space, mask).cpu()
+
+            for _ in in_batches(work, range(len(texts)), size=_DECISIONS_A_BATCH, texts=texts):
+                pass
+            return logits
 
     def read(self, texts: Sequence[str], *, progress: bool = False) -> States:
         """Texts as states.
@@ -216,14 +233,14 @@ class Router(Calibratable, Portable):
             ValueError: If a name is taken already.
         """
         fresh = [ToolCard.from_tool(tool) for tool in tools]
-        with self._lock:
+        encoder = views = None
+        while encoder is not self.encoder or views is None:
             check_cards([*self.cards, *fresh])
-            views = torch.cat([self.space.views.cpu(), encode_cards(self.encoder, fresh)])
-            vocabulary = copy.deepcopy(self.vocabulary)
-            for card in fresh:
-                vocabulary.add(card_text(card))
-            self.vocabulary = vocabulary
-            self._set_cards([*self.cards, *fresh], views)
+            encoder = self.encoder
+            views = encode_cards(encoder, fresh)  # without the lock: others go on deciding
+            with self._lock:
+                if self.encoder is encoder:  # else it was trained meanwhile
+                    self._add_cards(fresh, views)
 
     def remove_tools(self, names: Collection[str]) -> None:
         """Remove tools by name; the probabilities of the others are those they would have had without them.
@@ -231,13 +248,14 @@ class Router(Calibratable, Portable):
         Raises:
             ValueError: If a name is not a tool's, or no tool would be left.
         """
-        names = [names] if isinstance(names, str) else names
+        names = frozenset([names] if isinstance(names, str) else names)
         with self._lock:
-            check_names(names, self.tools)
+            check_names(sorted(names), self.tools)
             kept = [i for i, card in enumerate(self.cards) if card.name not in names]
             cards = [self.cards[i] for i in kept]
             check_cards(cards)
-            self._set_cards(cards, self.space.views[kept])
+            rest = self.space.without(names) if isinstance(self.space, Crowd) and len(kept) > self.index.above else None
+            self._set_cards(cards, self.space.views[kept] if rest is None else rest)
 
     def refresh(self, vocabulary: Vocabulary | None = None) -> None:
         """Read the cards anew, after the encoder was trained or with another vocabulary."""
@@ -256,10 +274,14 @@ class Router(Calibratable, Portable):
 
     def adopt(self, other: Router, memory: Memory | None) -> None:
         """Take over encoder, policy and words of a router over the same tools, as a trainer does at its end."""
-        with self._lock:
+        views: Tensor | None = other.space.views
+        if isinstance(self.space, Crowd):  # the other had those that it was trained on alone
+            trained = getattr(other.encoder, "trainable", False)
+            views = encode_cards(other.encoder, self.cards) if trained else self.space.views
+        with self._exchanging():
             self.encoder, self.policy, self.vocabulary = other.encoder, other.policy, other.vocabulary
             self.memory, self.seen = memory, self.seen | other.seen
-            self._set_cards(self.cards, other.space.views)
+            self._set_cards(self.cards, views)
 
     def explain(self, text: str) -> Explanation:
         """Why this tool: its rivals, the words that moved the decision, the training queries nearest to the text."""
@@ -273,7 +295,19 @@ class Router(Calibratable, Portable):
         trained = "trained" if self.memory is not None else "untrained"
         return f"Router({len(self.tools)} tools, {type(self.encoder).__name__}, {trained}, threshold={self._threshold})"
 
-    def _set_cards(self, cards: Sequence[ToolCard], views: Tensor | None) -> None:
+    def _add_cards(self, fresh: Sequence[ToolCard], views: Tensor) -> None:
+        """Add cards and their views; the lock is held."""
+        if isinstance(self.space, Crowd):
+            self._add_to_crowd(self.space, fresh, views)
+            return
+        check_cards([*self.cards, *fresh])
+        vocabulary = copy.deepcopy(self.vocabulary)
+        for card in fresh:
+            vocabulary.add(card_text(card))
+        self.vocabulary = vocabulary  # first: ids never change, so that the tools of before can be read with it
+        self._set_cards([*self.cards, *fresh], torch.cat([self.space.views.cpu(), views]))
+
+    def _set_cards(self, cards: Sequence[ToolCard], views: Tensor | Crowd | None) -> None:
         views = encode_cards(self.encoder, cards) if views is None else views
-        self.space = build_tools(cards, views, self.vocabulary).to(self.device)
+        self.space = views if isinstance(views, Crowd) else self._space_of(cards, views)
         self.cards = tuple(cards)

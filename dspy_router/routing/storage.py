@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import glob
-import hashlib
-import json
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -17,21 +11,23 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from dspy_router.records import ToolCard
-from dspy_router.routing.calibration import Calibration
 from dspy_router.routing.catalogue import ENCODERS
 from dspy_router.routing.encoders import Encoder, ModuleEncoder
 from dspy_router.routing.explanation import Memory
+from dspy_router.routing.many.crowd import Crowd
+from dspy_router.routing.many.files import crowd_files, read_crowd
+from dspy_router.routing.many.settings import IndexConfig
 from dspy_router.routing.neighbours import NeighbourPolicy
 from dspy_router.routing.novelty import NoveltyPolicy
 from dspy_router.routing.policies import Policy, ToolSpacePolicy
 from dspy_router.routing.trust.seen import SeenTexts
 from dspy_router.routing.words import Vocabulary
+from dspy_router.runtime.calibration import Calibration
+from dspy_router.runtime.folder import TRAINABLE, read_index, signed
 
-FORMAT_VERSION = 2  # 1 had neither a calibration nor the texts that were trained on
-_INDEX = "router.json"
+FORMAT_VERSION = 3  # 1 had neither a calibration nor the texts that were trained on, 2 no index of the tools
+_WITHOUT_CROWD = 2  # what a router has that looks at every tool, so that earlier releases read it
 _POLICIES = {"tool_space": ToolSpacePolicy, "neighbours": NeighbourPolicy, "novelty": NoveltyPolicy}
-# A remembered query may hold half a surrogate pair, as JSON does; `json.loads` reads it back.
-_UTF8: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogatepass"}
 
 
 def pack(
@@ -40,11 +36,12 @@ def pack(
     policy: Policy,
     vocabulary: Vocabulary,
     threshold: float,
-    views: Tensor,
+    views: Tensor | Crowd,
     memory: Memory | None,
     *,
     seen: SeenTexts,
     calibration: Calibration | None,
+    index: IndexConfig,
 ) -> dict[str, bytes]:
     """The parts of a router as files in memory: name to content."""
     files: dict[str, bytes] = {}
@@ -56,13 +53,18 @@ def pack(
     if kind := next((kind for kind, shipped in _POLICIES.items() if type(policy) is shipped), None):
         policy_entry = {"kind": kind, "config": cast(ToolSpacePolicy | NeighbourPolicy | NoveltyPolicy, policy).config}
     if isinstance(policy, nn.Module):
-        files["policy.safetensors"] = save({k: v.detach().cpu().contiguous() for k, v in policy.state_dict().items()})
-    tensors = {"views": views.cpu().contiguous(), "seen": seen.to_tensor()}
+        files["policy.safetensors"] = save({name: _narrow(one) for name, one in policy.state_dict().items()})
+    tensors, crowd = {"seen": seen.to_tensor()}, None
+    if isinstance(views, Crowd):
+        crowd_parts, crowd = crowd_files(views)
+        files.update(crowd_parts)
+    else:
+        tensors["views"] = views.cpu().contiguous()
     if memory is not None:
         tensors["memory"] = memory.vectors.contiguous()
     files["tools.safetensors"] = save(tensors)
-    index = {
-        "format": FORMAT_VERSION,
+    content = {
+        "format": _WITHOUT_CROWD if crowd is None else FORMAT_VERSION,
         "cards": [card.to_dict() for card in cards],
         "threshold": threshold,
         "encoder": encoder_entry,
@@ -70,12 +72,17 @@ def pack(
         "vocabulary": vocabulary.to_dict(),
         "memory": None if memory is None else {"texts": memory.texts, "labels": memory.labels},
         "calibration": None if calibration is None else calibration.to_dict(),
-        "digests": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
+        "index": index.to_dict(),
+        **({} if crowd is None else {"crowd": crowd}),
     }
-    # The index vouches for the other files, and its last entry for itself.
-    body = json.dumps(index, ensure_ascii=False, sort_keys=True)
-    signed = json.dumps({**index, "digest": _sha256(body)}, ensure_ascii=False, indent=1)
-    return {_INDEX: signed.encode(**_UTF8), **files}
+    return {TRAINABLE: signed(content, files), **files}
+
+
+def _narrow(weights: Tensor) -> Tensor:
+    # Half the bytes where they can hold every number, as `distill` leaves the tables of words.
+    weights = weights.detach().cpu().contiguous()
+    halved = weights.half()
+    return halved if torch.equal(halved.to(weights.dtype), weights) else weights
 
 
 def unpack(
@@ -96,15 +103,7 @@ def unpack(
     Raises:
         ValueError: If a file is missing, damaged or of a newer format, or a part of the router cannot be had.
     """
-    index = _read_index(files, source)
-    for name, digest in index["digests"].items():
-        if name not in files:
-            raise ValueError(f"The router in {source} is incomplete: its file {name} is missing.")
-        if hashlib.sha256(files[name]).hexdigest() != digest:
-            raise ValueError(
-                f"The router in {source} is damaged: {name} is not what was saved (its digest differs). "
-                "It was truncated or edited; restore it from a copy, or save the router again."
-            )
+    index = read_index(files, source, name=TRAINABLE, newest=FORMAT_VERSION)
     encoder = _read_encoder(index["encoder"], files, source, encoder)
     policy = _read_policy(index["policy"], files, source, policy)
     tensors = _load_tensors(files, "tools.safetensors", source)
@@ -113,102 +112,22 @@ def unpack(
         texts, labels = index["memory"]["texts"], index["memory"]["labels"]
         memory = Memory(tuple(texts), tuple(map(tuple, labels)), tensors["memory"])
     calibration = index.get("calibration")
+    cards = [ToolCard(**card) for card in index["cards"]]
+    views = tensors.get("views")
+    if "crowd" in index:
+        views = read_crowd(files, index["crowd"], [card.name for card in cards], source)
     return {
-        "cards": [ToolCard(**card) for card in index["cards"]],
+        "cards": cards,
         "encoder": encoder,
         "policy": policy,
         "vocabulary": Vocabulary.from_dict(index["vocabulary"]),
         "threshold": index["threshold"],
-        "views": tensors["views"],
+        "views": views,
+        "index": IndexConfig.from_dict(index["index"]) if "index" in index else None,
         "memory": memory,
         "seen": SeenTexts.from_tensor(tensors["seen"]) if "seen" in tensors else SeenTexts(),
         "calibration": None if calibration is None else Calibration.from_dict(calibration),
     }
-
-
-def write_folder(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write a router's files to a folder: whole under a temporary name, then renamed into place.
-
-    Raises:
-        FileExistsError: If the folder holds other files than a router's, or is a file.
-    """
-    if folder.is_file():
-        raise FileExistsError(f"'{folder}' is a file; give the name of a new folder or of a router's.")
-    if strangers := _strangers(folder):
-        raise FileExistsError(
-            f"'{folder}' holds other files than a router's ({', '.join(strangers[:3])}), and saving replaces the whole "
-            "folder; give the name of a new folder or of a router's."
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    mark = uuid.uuid4().hex[:8]
-    fresh, old = folder.with_name(f".{folder.name}.{mark}.new"), folder.with_name(f".{folder.name}.{mark}.old")
-    try:
-        for name, data in files.items():
-            path = fresh / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        if folder.exists():
-            folder.rename(old)
-        fresh.rename(folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _strangers(folder: Path) -> list[str]:
-    """The files of a folder that are no router's: saving over them would lose them."""
-    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    try:
-        known = {_INDEX, *json.loads((folder / _INDEX).read_bytes())["digests"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        known = {_INDEX, "policy.safetensors", "tools.safetensors", "encoder.safetensors"} if _INDEX in names else set()
-    return sorted(names - known)
-
-
-def read_folder(folder: Path) -> dict[str, bytes]:
-    """The files of a router's folder: name to content.
-
-    Raises:
-        FileNotFoundError: If there is no router in the folder.
-    """
-    left = sorted(folder.parent.glob(f".{glob.escape(folder.name)}.*.old"))
-    if not folder.exists() and left:
-        raise FileNotFoundError(
-            f"There is no router in '{folder}', but a save was killed just before its end: the router as it was before "
-            f"is in '{left[-1]}'. Rename that to '{folder.name}'."
-        )
-    if not (folder / _INDEX).is_file():
-        raise FileNotFoundError(f"There is no router in '{folder}': expected a folder with a {_INDEX}.")
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode(**_UTF8)).hexdigest()
-
-
-def _read_index(files: Mapping[str, bytes], source: str) -> dict[str, Any]:
-    try:
-        index = json.loads(files[_INDEX])
-        version = index["format"]
-    except KeyError as error:
-        raise ValueError(f"The router in {source} is incomplete: {error.args[0]} is missing.") from error
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"The router in {source} is damaged: {_INDEX} is no valid JSON object ({error}).") from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise ValueError(
-            f"The router in {source} has format version {version}; this release reads versions up to {FORMAT_VERSION}. "
-            "Upgrade dspy-router to load it."
-        )
-    digest = index.pop("digest", None)
-    body = json.dumps(index, ensure_ascii=False, sort_keys=True)
-    if _sha256(body) != digest:
-        raise ValueError(
-            f"The router in {source} is damaged: {_INDEX} is not what was saved (its digest differs). "
-            "Change a router through its methods and save it again, rather than by editing the file."
-        )
-    return index
 
 
 def _read_encoder(entry: Mapping[str, Any], files: Mapping[str, bytes], source: str, given: Encoder | None) -> Encoder:

@@ -14,7 +14,7 @@ from jsonschema.exceptions import best_match
 
 from dspy_router.program.arguments import unsettled_parameters
 from dspy_router.program.calls import Call, Plan
-from dspy_router.program.filling.parameters import BROKEN_SCHEMA
+from dspy_router.program.schema_checks import BROKEN_SCHEMA
 from dspy_router.records import ToolCard, read_inputs
 
 ATTEMPTS = 2

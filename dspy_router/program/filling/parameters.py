@@ -6,19 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, UnknownType
-from referencing.exceptions import Unresolvable
 
 from dspy_router.program.filling.mentions import FINDERS, Mention, shaped
 from dspy_router.program.filling.numerals import numbers
+from dspy_router.program.remembering import once_each
+from dspy_router.program.schema_checks import is_valid
 from dspy_router.records import ToolCard, split_name
-
-# What jsonschema raises for a schema that is none.
-BROKEN_SCHEMA = (SchemaError, UnknownType, Unresolvable, re.error)
 
 # Members of an enumeration only right after a number or a cue: the unit of "5 in" against "5 feet in cm".
 _EVERYDAY = "a an and as at be by do for go he i if in is it me my no of on or so the to up us we"
@@ -49,7 +44,7 @@ class Parameter:
     many: bool = False
     cues: frozenset[str] = field(default_factory=frozenset)
 
-    @property
+    @cached_property
     def items(self) -> Mapping[str, Any]:
         """The schema of one value: that of the items for a list."""
         return {"$defs": self.schema.get("$defs", {}), **self.schema["items"]} if self.many else self.schema
@@ -65,14 +60,22 @@ class Parameter:
     def is_cued(self, mention: Mention, text: str) -> bool:
         """Whether a word of this parameter's name stands directly before the mention."""
         before = text[max(0, mention.start - 60) : mention.start].rstrip("$€£¥#")
-        for cue in self.cues:
-            link = r"\s*[:=]\s*" if len(cue) == 1 else _CUE_LINK
-            # "12 percent of 30": a word with a number before it is that number's unit, not a pointer to the next one.
-            if re.search(rf"(?<![\w%])(?<!\d )(?<!\d-){re.escape(cue)}{link}$", before, re.IGNORECASE):
-                return True
-        return False
+        return any(pattern.search(before) for pattern in self._cue_patterns)
+
+    @cached_property
+    def members(self) -> tuple[str, ...]:
+        """The members of an enumeration as text; none of what is no enumeration."""
+        return tuple(str(member) for member in self.items.get("enum") or () if member is not None)
+
+    @cached_property
+    def _cue_patterns(self) -> tuple[re.Pattern[str], ...]:
+        links = {cue: r"\s*[:=]\s*" if len(cue) == 1 else _CUE_LINK for cue in self.cues}
+        # "12 percent of 30": a word with a number before it is that number's unit, not a pointer to the next one.
+        before = r"(?<![\w%])(?<!\d )(?<!\d-)"
+        return tuple(re.compile(f"{before}{re.escape(cue)}{link}$", re.IGNORECASE) for cue, link in links.items())
 
 
+@once_each
 def read_parameters(card: ToolCard) -> tuple[Parameter, ...]:
     """The parameters of a card, in its order."""
     definitions = card.parameters.get("$defs") or {}
@@ -135,8 +138,7 @@ def find_mentions(parameter: Parameter, text: str, units: frozenset[str]) -> lis
     if parameter.kind == "number":
         return numbers(text, units)
     if parameter.kind == "enum":
-        members = tuple(str(member) for member in parameter.items["enum"] if member is not None)
-        return _find_members(members, text)
+        return _find_members(parameter.members, text)
     if parameter.kind == "pattern":
         body = str(parameter.items["pattern"]).removeprefix("^").removesuffix("$")
         try:
@@ -191,11 +193,3 @@ def _plurals(word: str) -> Iterable[str]:
         yield word[:-1]
     if word.endswith("y"):
         yield f"{word[:-1]}ies"
-
-
-def is_valid(schema: Mapping[str, Any], value: Any) -> bool:
-    """Whether the value fits the JSON schema; a broken schema fits nothing."""
-    try:
-        return Draft202012Validator(schema).is_valid(value)
-    except BROKEN_SCHEMA:
-        return False

@@ -1,4 +1,4 @@
-"""What a rollout depends on, example, prompts and language model, as digests that the next process gets as well."""
+"""What a run of a program depends on, as digests that the next process gets as well: example, prompts, the program."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import dspy
 import pydantic
 
 from dspy_router.program.agent import RoutedAgent
+from dspy_router.program.route import Route
 
 # How a language model is reached or how patiently, not what it answers.
 _NOT_IDENTITY = frozenset({"api_key", "cache", "num_retries", "launch_kwargs", "train_kwargs", "finetuning_model"})
@@ -62,6 +63,28 @@ def prompt_fingerprint(program: dspy.Module) -> str:
         elif isinstance(module, RoutedAgent):
             parts.append([module.mode, _describe_signature(module.signature)])
     return _digest(parts)
+
+
+def program_fingerprint(program: dspy.Module) -> str:
+    """A digest of all that can be seen of a program: prompts and language models, tools, settings, routers' weights.
+
+    What it cannot see is the code of tools and of `forward`.
+    """
+    parts: list[Any] = [prompt_fingerprint(program)]
+    for name, module in _modules(program):
+        settings = {key: one for key, one in vars(module).items() if _is_setting(key, one)}
+        tools = getattr(module, "tools", None)
+        named = tools if isinstance(tools, Mapping) else {}
+        shown = {key: [one.desc, one.args] for key, one in named.items() if isinstance(one, dspy.Tool)}
+        router = module.router.fingerprint if isinstance(module, Route) else None
+        escalation = module.escalation if isinstance(module, RoutedAgent) else None
+        parts.append([name, settings, shown, router, escalation])
+    return _digest(parts)
+
+
+def _is_setting(name: str, value: Any) -> bool:
+    # `stage` is drawn anew for every predictor.
+    return name != "stage" and not name.startswith("_") and isinstance(value, bool | int | float | str | None)
 
 
 def _modules(program: dspy.Module) -> Iterator[tuple[str, dspy.Module]]:

@@ -22,7 +22,7 @@ from dspy_router.program.tuning.fingerprints import example_digest, prompt_finge
 from dspy_router.program.tuning.journal import Journal
 from dspy_router.program.tuning.rewards import Key, Rollout, Spent, failed_call, read_score
 from dspy_router.program.tuning.spending import Ledger
-from dspy_router.routing.toolset import check_names
+from dspy_router.runtime.names import check_names
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Rollouts:
         self.allow_destructive = allow_destructive
         self.progress = progress
         self.spent = Spent(max_rollouts=max_rollouts, max_lm_calls=max_lm_calls)
-        self._journal = None if path is None else Journal(Path(path), metric=qualified_name(metric))
+        self._journal = None if path is None else Journal(Path(path), Rollout, metric=qualified_name(metric))
         self._known: dict[Key, Rollout] = {}
         self._errors: Counter[str] = Counter()
         self._lock = threading.Lock()

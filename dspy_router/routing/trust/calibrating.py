@@ -13,15 +13,16 @@ from torch import Tensor
 
 from dspy_router.records import Episode
 from dspy_router.reliability import brier_score, expected_calibration_error, reliability_bins, risk_coverage
-from dspy_router.routing.calibration import Calibration
-from dspy_router.routing.decisions import check_probabilities, choose
-from dspy_router.routing.toolset import check_names
 from dspy_router.routing.trust.candidates import Sample, pick
-from dspy_router.routing.trust.guarantee import Certificate, at_least, certify, cheapest_bar, minimum_examples
-from dspy_router.routing.trust.identity import Identity
-from dspy_router.routing.trust.maps import log_loss, selection_scores, softmax
+from dspy_router.routing.trust.guarantee import at_least, certify, cheapest_bar, minimum_examples
+from dspy_router.routing.trust.maps import log_loss
 from dspy_router.routing.trust.report import CalibrationReport, Costs, Recall, Trust
 from dspy_router.routing.trust.seen import SeenTexts
+from dspy_router.runtime.calibration import Calibration
+from dspy_router.runtime.certificate import Certificate, Identity
+from dspy_router.runtime.decisions import check_probabilities, choose
+from dspy_router.runtime.maps import selection_scores, softmax
+from dspy_router.runtime.names import check_names
 
 _LEAST_EXAMPLES = 20
 _RECALLS = (1, 2, 3, 5, 10)

@@ -8,19 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dspy_router.routing.trust.maps import (
-    Isotonic,
-    RowMap,
-    Rows,
-    Temperature,
-    confidence_log_loss,
-    fit_isotonic,
-    fit_temperature,
-    fit_vector,
-    log_loss,
-    softmax,
-    with_top,
-)
+from dspy_router.routing.trust.maps import confidence_log_loss, fit_isotonic, fit_temperature, fit_vector, log_loss
+from dspy_router.runtime.maps import Isotonic, RowMap, Rows, Temperature, softmax, with_top
 
 _FOLDS = 5
 # Of vector scaling: the first lets options depart freely, as where *none* is more frequent than in training; the second

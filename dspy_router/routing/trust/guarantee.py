@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dspy_router.runtime.certificate import Certificate
 
 # Scores nearer to each other than this are one: more than the order of a sum can change one by.
 _A_TIE = 1e-5
@@ -18,53 +17,6 @@ _A_TIE = 1e-5
 # for routers of which only a small part can be kept.
 _BEGINS = ((1 / 27, 0.1), (1 / 9, 0.2), (1 / 3, 0.7))
 _MOST_TIMES = 100.0  # an estimate of what is missing beyond this many times the examples says nothing
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What was certified for a kind of decisions.
-
-    Attributes:
-        tool: The tool whose decisions it is about; None for those of all tools without a certificate of their own and
-            for *none*.
-        max_risk: The share of wrong ones among the kept decisions that was asked for.
-        confidence: With what probability over the draw of the examples it holds; its share, where several hold jointly.
-        bar: Least score of a kept decision; infinite where nothing could be certified, and all is handed over.
-        examples: On how many examples it rests.
-        kept: How many of them it keeps.
-        wrong: How many of those are wrong.
-        more_examples: Where nothing could be certified, about how many further examples it would take; None where
-            something was, or where the errors are too many for any number of examples.
-    """
-
-    tool: str | None
-    max_risk: float
-    confidence: float
-    bar: float
-    examples: int
-    kept: int
-    wrong: int
-    more_examples: int | None = None
-
-    @property
-    def certified(self) -> bool:
-        """Whether any decision may be kept."""
-        return self.bar < math.inf
-
-    @property
-    def coverage(self) -> float:
-        """Share of the examples that it keeps."""
-        return self.kept / self.examples if self.examples else 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dict that `from_dict` takes back."""
-        # JSON has no infinity.
-        return {**asdict(self), "bar": self.bar if math.isfinite(self.bar) else str(self.bar)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Certificate:
-        """The certificate that `to_dict` described."""
-        return cls(**{**data, "bar": float(data["bar"])})
 
 
 def certify(

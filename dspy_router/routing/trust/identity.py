@@ -6,48 +6,27 @@ import hashlib
 import json
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dspy_router.records import ToolCard
 from dspy_router.routing.encoders import Encoder, weights_digest
+from dspy_router.routing.many.crowd import Crowd
 from dspy_router.routing.policies import Policy, Tools
 from dspy_router.routing.words import Vocabulary
+from dspy_router.runtime.certificate import Identity
 
 _PROBES = 16  # values of each tensor that are looked at before every decision
 
 
-class Identity(NamedTuple):
-    """Hex digests of the parts of a router that its probabilities depend on; the order of the tools is none of them."""
-
-    encoder: str
-    policy: str
-    words: str
-    cards: str
-
-    @classmethod
-    def read(cls, encoder: Encoder, policy: Policy, vocabulary: Vocabulary, cards: Sequence[ToolCard]) -> Identity:
-        """The digests of these parts."""
-        shape = [type(policy).__qualname__, getattr(policy, "config", None)]
-        weights = weights_digest(policy) if isinstance(policy, nn.Module) else ""
-        described = [card.to_dict() for card in sorted(cards, key=lambda card: card.name)]
-        return cls(encoder.fingerprint, _digest([shape, weights]), _digest(vocabulary.to_dict()), _digest(described))
-
-    def changes(self, other: Identity) -> list[str]:
-        """What is another there than here, in words."""
-        names = {
-            "encoder": "the encoder",
-            "policy": "the policy's weights",
-            "words": "the vocabulary",
-            "cards": "the tools or their cards",
-        }
-        return [name for part, name in names.items() if getattr(self, part) != getattr(other, part)]
-
-    def to_dict(self) -> dict[str, str]:
-        """A JSON-ready dict that `Identity(**…)` takes back."""
-        return self._asdict()
+def read_identity(encoder: Encoder, policy: Policy, vocabulary: Vocabulary, cards: Sequence[ToolCard]) -> Identity:
+    """The digests of these parts of a router."""
+    shape = [type(policy).__qualname__, getattr(policy, "config", None)]
+    weights = weights_digest(policy) if isinstance(policy, nn.Module) else ""
+    described = [card.to_dict() for card in sorted(cards, key=lambda card: card.name)]
+    return Identity(encoder.fingerprint, _digest([shape, weights]), _digest(vocabulary.to_dict()), _digest(described))
 
 
 class Watch:
@@ -62,7 +41,7 @@ class Watch:
         self._last: tuple[tuple[Any, ...], _Weights, Identity] | None = None
 
     def read(
-        self, encoder: Encoder, policy: Policy, vocabulary: Vocabulary, cards: Sequence[ToolCard], space: Tools
+        self, encoder: Encoder, policy: Policy, vocabulary: Vocabulary, cards: Sequence[ToolCard], space: Tools | Crowd
     ) -> Identity:
         """The identity of a router of these parts."""
         last = self._last  # read once: another thread may replace it
@@ -70,7 +49,7 @@ class Watch:
         if last is None or not _same(last[0], parts) or last[1].changed(tensors):
             # The values are looked at before the digest: what changes meanwhile is noticed next time.
             weights = _Weights(tensors)
-            last = (parts, weights, Identity.read(encoder, policy, vocabulary, cards))
+            last = (parts, weights, read_identity(encoder, policy, vocabulary, cards))
             self._last = last
         return last[2]
 

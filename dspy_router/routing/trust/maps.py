@@ -1,184 +1,18 @@
-"""Calibration maps: from a policy's logits to probabilities that mean what they say, the choice untouched."""
+"""Calibration maps fitted to labelled decisions; what they do to logits stands in `runtime.maps`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.float64]
+from dspy_router.runtime.maps import Isotonic, Rows, Temperature, VectorScaling, softmax
 
-_SHARPNESS = 2.0
-_MOST = 50.0  # log-odds beyond this are as good as certain
-_BEYOND = 1e6
 # From 0.1 to 1 it hardly matters on clinc150's and toole's validation parts.
 _CURVE_WEIGHT, _CURVE_EXAMPLES = 0.3, 100.0
-
-
-def selection_scores(logits: Rows, choices: NDArray[np.int64]) -> Rows:
-    """How sure each choice is, as log-odds, [n]: what decisions are ranked by, without a look at any label.
-
-    The log-odds of the choice in `softmax(2 · logits)`: its share of the squared probabilities. Squaring lets the
-    runners-up count for more and the sum of many small probabilities for less. On toole's validation part the first
-    37 % by it are 1 % wrong, the first 11 % by the probability itself; on clinc150's it is 69 % by either. Beyond 2
-    little changes.
-
-    Args:
-        logits: Of the tools and *none*, [n, k + 1]; −∞ where a tool is not allowed.
-        choices: The chosen columns, [n].
-    """
-    rows = np.arange(len(logits))
-    apart = _SHARPNESS * (logits - logits[rows, choices][:, None])
-    apart[rows, choices] = -np.inf
-    highest = np.maximum(apart.max(axis=1, keepdims=True), -_BEYOND)
-    with np.errstate(divide="ignore"):  # of a choice without a rival
-        others = np.log(np.exp(apart - highest).sum(axis=1)) + highest[:, 0]
-    return np.clip(-others, -_MOST, _MOST)
-
-
-def softmax(logits: Rows) -> Rows:
-    """Probabilities of rows of logits."""
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
-
-
-class RowMap(Protocol):
-    """Logits to logits: each option's times a factor, plus a summand; what was −∞ stays so."""
-
-    def arrays(self, names: Sequence[str]) -> tuple[Rows, Rows]:
-        """Factors and summands of these tools and, last, of *none*, [k + 1] each."""
-        ...
-
-
-@dataclass(frozen=True)
-class Temperature:
-    """All logits divided by one number (Guo et al. 2017, "On calibration of modern neural networks"); at 1 none."""
-
-    value: float = 1.0
-
-    def arrays(self, names: Sequence[str]) -> tuple[Rows, Rows]:
-        return np.full(len(names) + 1, 1.0 / self.value), np.zeros(len(names) + 1)
-
-
-@dataclass(frozen=True)
-class VectorScaling:
-    """Every option's logit times a number, plus a number, by the tool's name (Guo et al. 2017).
-
-    Attributes:
-        tools: Factor and summand of each tool.
-        none: Those of *none*.
-    """
-
-    tools: Mapping[str, tuple[float, float]]
-    none: tuple[float, float]
-
-    def arrays(self, names: Sequence[str]) -> tuple[Rows, Rows]:
-        factors, summands = np.array([*(self.tools[name] for name in names), self.none]).T
-        return factors, summands
-
-
-@dataclass(frozen=True)
-class Isotonic:
-    """Scores of choices to their probabilities: a rising line through these points, flat beyond them."""
-
-    scores: tuple[float, ...]
-    values: tuple[float, ...]
-
-    def __call__(self, scores: Rows) -> Rows:
-        return np.interp(scores, self.scores, self.values)
-
-
-_KINDS: dict[str, Any] = {
-    "temperature": Temperature,
-    "vector": VectorScaling,
-    "isotonic": Isotonic,
-}
-
-
-def describe_map(one: Any) -> dict[str, Any] | None:
-    """A map as a JSON-ready dict; None for None."""
-    if one is None:
-        return None
-    kind = next(name for name, known in _KINDS.items() if type(one) is known)
-    return {"kind": kind, **{name: getattr(one, name) for name in one.__dataclass_fields__}}
-
-
-def read_map(data: Mapping[str, Any] | None) -> Any:
-    """The map that `describe_map` described."""
-    if data is None:
-        return None
-    settings = {name: _as_given(value) for name, value in data.items()}
-    return _KINDS[settings.pop("kind")](**settings)
-
-
-def _as_given(value: Any) -> Any:
-    """A value out of JSON, which has lists where there were tuples."""
-    if isinstance(value, Mapping):
-        return {name: _as_given(one) for name, one in value.items()}
-    return tuple(map(_as_given, value)) if isinstance(value, list | tuple) else value
-
-
-def repair(rows: Rows, choices: NDArray[np.int64]) -> Rows:
-    """Rows in which no option is more probable than the choice: it and those above it share what they have alike.
-
-    The nearest row, in squares, that leaves the choice on top; the other options keep what they had.
-    """
-    at = np.arange(len(rows))
-    chosen = rows[at, choices]
-    bad = np.flatnonzero(rows.max(axis=1) > chosen)
-    if len(bad) == 0:
-        return rows
-    others = rows[bad].copy()
-    others[np.arange(len(bad)), choices[bad]] = -np.inf
-    ranked = -np.sort(-others, axis=1)  # [b, k + 1], highest first
-    pools = (chosen[bad, None] + np.cumsum(ranked, axis=1)) / np.arange(2, rows.shape[1] + 2)
-    # The pool takes in the next highest as long as that is above the pool so far.
-    before = np.concatenate([chosen[bad, None], pools[:, :-1]], axis=1)
-    level = np.where(ranked > before, pools, -np.inf).max(axis=1)
-    fixed = np.minimum(rows[bad], level[:, None])
-    fixed[np.arange(len(bad)), choices[bad]] = level
-    repaired = rows.copy()
-    repaired[bad] = fixed
-    return repaired
-
-
-def with_top(rows: Rows, choices: NDArray[np.int64], confidence: Rows) -> Rows:
-    """Rows whose choices have these probabilities; the other options share the rest in proportion.
-
-    Where one of them would come out above the choice it is held down to it, and the others have what it leaves. A
-    confidence below an equal share of the options that are possible at all is raised to it.
-    """
-    at = np.arange(len(rows))
-    possible = (rows > 0).sum(axis=1)
-    top = np.clip(confidence, 1.0 / np.maximum(possible, 1), 1.0)
-    others = rows.copy()
-    others[at, choices] = 0.0
-    sums = others.sum(axis=1)
-    scale = np.divide(1.0 - top, sums, out=np.zeros_like(sums), where=sums > 0)
-    result = others * scale[:, None]
-    result[at, choices] = np.where(sums > 0, top, 1.0)
-    for row in np.flatnonzero(result.max(axis=1) > result[at, choices]):
-        result[row] = _held_down(others[row], int(choices[row]), float(top[row]))
-    return result
-
-
-def _held_down(others: Rows, choice: int, top: float) -> Rows:
-    held, result = np.zeros(len(others), dtype=bool), others.copy()
-    while True:
-        free = (others > 0) & ~held
-        rest = 1.0 - top * (1 + held.sum())
-        result[free] = others[free] * (max(rest, 0.0) / others[free].sum()) if free.any() else 0.0
-        result[held] = top
-        above = free & (result > top)
-        if not above.any():
-            break
-        held |= above
-    result[choice] = top
-    return result / result.sum()
 
 
 def log_loss(rows: Rows, right: NDArray[np.bool_]) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from dspy_router.reliability import Bin
-from dspy_router.routing.trust.guarantee import Certificate
+from dspy_router.runtime.certificate import Certificate
 
 
 class Trust(NamedTuple):

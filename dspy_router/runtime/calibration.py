@@ -10,11 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from dspy_router.routing.trust.guarantee import Certificate
-from dspy_router.routing.trust.identity import Identity
-from dspy_router.routing.trust.maps import (
+from dspy_router.runtime.certificate import Certificate, Identity
+from dspy_router.runtime.maps import (
     Isotonic,
     RowMap,
     Temperature,
@@ -75,7 +73,7 @@ class Calibration:
         """Whether it keeps decisions from being accepted, so that deciding without it would be unsafe."""
         return bool(self.certificates) or self.cost_bar is not None
 
-    def apply(self, logits: Tensor, choices: Sequence[int], names: Sequence[str]) -> Calibrated:
+    def apply(self, logits: NDArray[np.floating[Any]], choices: Sequence[int], names: Sequence[str]) -> Calibrated:
         """Calibrate a batch of decisions.
 
         Args:
@@ -83,7 +81,7 @@ class Calibration:
             choices: The chosen columns, n of them.
             names: The tools of the columns.
         """
-        values, columns = logits.double().numpy(), np.asarray(choices, dtype=np.int64)
+        values, columns = np.asarray(logits, dtype=np.float64), np.asarray(choices, dtype=np.int64)
         table = self._tables.get(tuple(names))
         if table is None:
             bars = np.array([self.bar(name) for name in (*names, None)])

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from types import MappingProxyType
+from typing import Any, TypeVar
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from dspy_router.records import Decision
+from dspy_router.runtime.probabilities import Probabilities, columns_of
+
+Rows = TypeVar("Rows", bound=Any)  # an array or a tensor
 
 _A_TIE = 1e-6  # more than the order of a sum can change a probability by
 
@@ -47,6 +53,40 @@ def choose(row: Sequence[float], names: Sequence[str]) -> int:
     return min(best, key=lambda column: (column == len(names), *names[column : column + 1]))
 
 
+def choose_all(rows: NDArray[np.float64], names: Sequence[str]) -> list[int]:
+    """What `choose` chooses in each of these rows, [n, k + 1]."""
+    if not len(rows):
+        return []
+    tied = rows >= rows.max(axis=1, keepdims=True) - _A_TIE
+    choices = tied.argmax(axis=1).tolist()
+    for row in np.flatnonzero(tied.sum(axis=1) > 1).tolist():
+        choices[row] = choose(rows[row].tolist(), names)
+    return choices
+
+
+def as_decisions(
+    rows: NDArray[np.float64],
+    names: Sequence[str],
+    *,
+    choices: Sequence[int],
+    kept: Sequence[bool],
+    allowed: Collection[str] | None,
+    threshold: float,
+) -> list[Decision]:
+    """What `as_decision` makes of each of these rows, [n, k + 1]; `choices` and `kept` are one for each row."""
+    columns = columns_of(tuple(names))
+    if allowed is not None:
+        columns = {name: column for name, column in columns.items() if name in allowed}
+    options = (*names, None)
+    chosen = rows[np.arange(len(rows)), list(choices)] if len(rows) else rows[:, 0]
+    accepted = (chosen >= threshold) & np.asarray(kept, dtype=bool)
+    # A copy of the row: a decision that somebody keeps must not keep its whole batch.
+    return [
+        Decision(options[best], MappingProxyType(Probabilities(columns, row.copy())), none, accept)
+        for row, best, none, accept in zip(rows, choices, rows[:, -1].tolist(), accepted.tolist(), strict=True)
+    ]
+
+
 def check_queries(texts: Sequence[str]) -> None:
     """Refuse what nothing can be decided on.
 
@@ -61,7 +101,7 @@ def check_queries(texts: Sequence[str]) -> None:
             raise ValueError("A query must not be empty: expected some text, got an empty string or only spaces.")
 
 
-def check_probabilities(rows: Tensor) -> Tensor:
+def check_probabilities(rows: Rows) -> Rows:
     """The same rows, if they are numbers.
 
     Raises:
@@ -73,3 +113,14 @@ def check_probabilities(rows: Tensor) -> Tensor:
             "training diverged: load a saved one, or train again with a smaller learning rate."
         )
     return rows
+
+
+def check_threshold(value: Any) -> float:
+    """The threshold, if it is one.
+
+    Raises:
+        ValueError: If it is no number in [0, 1].
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"The threshold is a probability: expected a number in [0, 1], got {value!r}.")
+    return float(value)

@@ -1,0 +1,1 @@
+"""Exporting: from a trained router to a folder that decides without torch."""

@@ -1,0 +1,167 @@
+"""The head: a policy and its tools folded into a few matrices, so that a decision is a matrix product or two."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dspy_router.routing.exporting.encoders import ExportRefused
+from dspy_router.routing.exporting.graphs import as_int8, trace
+from dspy_router.routing.neighbours import NeighbourPolicy
+from dspy_router.routing.novelty import Novelty, NoveltyPolicy
+from dspy_router.routing.policies import QUERY_SCALE, WORD_SCALE, Policy, Tools, ToolSpacePolicy
+from dspy_router.runtime import neighbours
+from dspy_router.runtime.head import GRAPH
+
+_MOST_BYTES = 1 << 30  # of the table of words and tools
+
+
+class FoldedHead(nn.Module):
+    """A `ToolSpacePolicy` over fixed tools: `query @ a + hidden @ b + words + bias`, and a novelty behind it.
+
+    With the tools' points P, the projection and the corrections as `ToolSpacePolicy` has them, scale s:
+    `a = s · Pᵀ + corrections against the query`, `b = s · project @ Pᵀ + corrections against the hidden layer`, and
+    every word has one row of what it adds to each logit. The last column is *none*'s.
+    """
+
+    def __init__(self, policy: ToolSpacePolicy, tools: Tools, words: int, novelty: Novelty | None) -> None:
+        """Fold them.
+
+        Args:
+            policy: The policy, on the CPU.
+            tools: Its tools, on the CPU.
+            words: Size of the vocabulary.
+            novelty: What *none* gains by novelty; None for nothing.
+        """
+        super().__init__()
+        self.names, self.novelty, self.deep = tools.names, novelty, policy.deep
+        scale = float(policy.log_scale.exp())
+        points = torch.einsum("kmd,m->dk", tools.views, policy.view_weights)  # [d, k]
+        rows = {name: row for row, name in enumerate(policy.known, start=1)}
+        # Of each column the row of its correction; the last one, of zeros, for tools that training never saw.
+        columns = torch.tensor([*(rows.get(name, len(rows) + 1) for name in tools.names), 0])
+
+        def corrections(table: Tensor) -> Tensor:
+            return F.pad(table, (0, 1))[..., columns]
+
+        self.a = _frozen(F.pad(scale * points, (0, 1)) + corrections(QUERY_SCALE * policy.query_weights.T))
+        bias = corrections(policy.biases).clone()
+        bias[-1] += scale * float(policy.none_level)
+        self.bias = _frozen(bias)
+        table = torch.zeros(max(words, 1), len(tools.names) + 1)
+        table[: len(tools.word_rows), :-1] = scale * float(policy.word_weight) * tools.word_table[tools.word_rows]
+        table[: policy.words] += corrections(WORD_SCALE * policy.word_weights)
+        self.table = _frozen(table)
+        if self.deep:
+            self.b = _frozen(F.pad(scale * policy.project @ points, (0, 1)) + corrections(policy.hidden_weights.T))
+            by_query, by_words = policy.up_weights.T.split([policy.dim, policy.word_dim])
+            self.up_query, self.up_words = _frozen(by_query * math.sqrt(policy.dim)), _frozen(by_words)
+            self.up_bias = _frozen(policy.up_biases)
+            # Words that came after training have none.
+            self.word_vectors = _frozen(F.pad(policy.word_vectors, (0, 0, 0, len(table) - policy.words)))
+
+    def forward(self, vectors: Tensor, words: Tensor, weights: Tensor, summands: Tensor) -> Tensor:
+        """Logits, float32 [n, k + 1]; the arguments are those of `runtime.head.Head`."""
+        # As products rather than as weighted sums: they never write a row a word.
+        weigh = weights[:, None, :]  # [n, 1, w]
+        logits = vectors @ self.a + (weigh @ self.table[words])[:, 0] + self.bias
+        if self.deep:
+            gist = F.layer_norm((weigh @ self.word_vectors[words])[:, 0], (self.word_vectors.shape[1],))
+            hidden = F.gelu(vectors @ self.up_query + gist @ self.up_words + self.up_bias)
+            logits = logits + hidden @ self.b
+        logits = logits + summands
+        return logits if self.novelty is None else self.novelty.adjust(logits, self.names)
+
+
+class Folded(NamedTuple):
+    """A policy as an exported router has it.
+
+    Attributes:
+        neighbours: What its index says of the training queries that are asked; None where none are.
+        files: The graph, and those queries.
+    """
+
+    neighbours: dict[str, Any] | None
+    files: dict[str, bytes]
+
+
+def export_policy(policy: Policy, tools: Any, words: int, *, int8: bool) -> Folded:
+    """A policy over these tools as files for the slim runtime.
+
+    Args:
+        policy: One of the shipped kinds.
+        tools: Its tools.
+        words: Size of the vocabulary.
+        int8: Whether the matrices become 8-bit; tables that are only looked up stay what they are.
+
+    Raises:
+        ExportRefused: If the policy is of another kind, or there are too many tools for one table.
+    """
+    if not isinstance(tools, Tools):
+        raise ExportRefused(
+            f"{len(tools.names):,} tools are looked up in an index, which is not exported: a table of "
+            "all tools is. Use the Router, or export one over fewer tools."
+        )
+    size = 4 * words * (len(tools.names) + 1)
+    if size > _MOST_BYTES:
+        raise ExportRefused(
+            f"{len(tools.names):,} tools and {words:,} words make a table of {size / 2**30:.1f} GiB, and at most "
+            f"{_MOST_BYTES / 2**30:g} GiB is exported. Use the Router, or export one over fewer tools."
+        )
+    novelty, base = (policy.novelty, policy.base) if isinstance(policy, NoveltyPolicy) else (None, policy)
+    near = base if isinstance(base, NeighbourPolicy) else None
+    plain = near.base if near is not None else base
+    if type(plain) is not ToolSpacePolicy:
+        raise ExportRefused(
+            f"A policy of the class {type(plain).__name__} cannot be exported: expected a ToolSpacePolicy, a "
+            "NeighbourPolicy or a NoveltyPolicy."
+        )
+    with torch.no_grad():
+        head = FoldedHead(_on_cpu(plain), tools.to("cpu"), words, novelty)
+        inputs = {
+            "vectors": torch.randn(2, plain.dim),
+            "words": torch.zeros(2, 3, dtype=torch.int64),
+            "weights": torch.rand(2, 3),
+            "summands": torch.zeros(2, len(tools.names) + 1),
+        }
+        sizes = {name: {0: "n"} for name in ("vectors", "logits")}
+        sizes |= {"words": {0: "n", 1: "w"}, "weights": {0: "n", 1: "w"}, "summands": {0: "m"}}
+        graph = trace(head, inputs, output="logits", sizes=sizes)
+    files = {GRAPH: as_int8(graph, operators=["MatMul"]) if int8 else graph}
+    if near is None:
+        return Folded(None, files)
+    files[neighbours.FILE] = save(_by_word(near))
+    return Folded({"names": list(near.names), "count": near.count}, files)
+
+
+def _on_cpu(policy: ToolSpacePolicy) -> ToolSpacePolicy:
+    copied = ToolSpacePolicy.from_config(policy.config)
+    copied.load_state_dict({name: tensor.cpu() for name, tensor in policy.state_dict().items()})
+    return copied.eval()
+
+
+def _frozen(tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor.detach().contiguous(), requires_grad=False)
+
+
+def _by_word(policy: NeighbourPolicy) -> dict[str, Tensor]:
+    """The training queries, their words filed by word rather than by query."""
+    indices, offsets, weights = (
+        cast(Tensor, getattr(policy, f"word_{name}")).cpu().numpy() for name in ("indices", "offsets", "weights")
+    )
+    queries = np.repeat(np.arange(len(offsets)), np.diff(offsets, append=len(indices)))
+    order = np.argsort(indices, kind="stable")
+    starts = np.searchsorted(indices[order], np.arange(policy.base.words + 1))
+    return {
+        "vectors": cast(Tensor, policy.vectors).cpu().contiguous(),
+        "right": cast(Tensor, policy.right).cpu().contiguous(),
+        "starts": torch.from_numpy(starts.astype(np.int64)),
+        "queries": torch.from_numpy(queries[order].astype(np.int64)),
+        "weights": torch.from_numpy(weights[order].astype(np.float32)),
+    }
