@@ -59,6 +59,8 @@ def choose_all(rows: NDArray[np.float64], names: Sequence[str]) -> list[int]:
         return []
     tied = rows >= rows.max(axis=1, keepdims=True) - _A_TIE
     choices = tied.argmax(axis=1).tolist()
+    if np.count_nonzero(tied) == len(rows):  # without an axis it takes no time at all
+        return choices
     for row in np.flatnonzero(tied.sum(axis=1) > 1).tolist():
         choices[row] = choose(rows[row].tolist(), names)
     return choices

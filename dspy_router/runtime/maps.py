@@ -39,8 +39,10 @@ def selection_scores(logits: Rows, choices: NDArray[np.int64]) -> Rows:
 
 def softmax(logits: Rows) -> Rows:
     """Probabilities of rows of logits."""
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
+    raised = logits - logits.max(axis=1, keepdims=True)
+    np.exp(raised, out=raised)
+    raised /= raised.sum(axis=1, keepdims=True)
+    return raised
 
 
 class RowMap(Protocol):
@@ -149,16 +151,16 @@ def with_top(rows: Rows, choices: NDArray[np.int64], confidence: Rows) -> Rows:
     Where one of them would come out above the choice it is held down to it, and the others have what it leaves. A
     confidence below an equal share of the options that are possible at all is raised to it.
     """
-    at = np.arange(len(rows))
-    possible = np.count_nonzero(rows, axis=1)
-    top = np.minimum(np.maximum(confidence, 1.0 / np.maximum(possible, 1)), 1.0)
+    at, top = np.arange(len(rows)), np.minimum(confidence, 1.0)
+    if top.min(initial=1.0) < 0.5:  # else it cannot be below the share of two
+        top = np.maximum(top, 1.0 / np.maximum(np.count_nonzero(rows, axis=1), 1))
     others = rows.copy()
     others[at, choices] = 0.0
     sums = others.sum(axis=1)
-    scale = np.divide(1.0 - top, sums, out=np.zeros_like(sums), where=sums > 0)
-    result = others * scale[:, None]
-    result[at, choices] = np.where(sums > 0, top, 1.0)
-    for row in np.flatnonzero(result.max(axis=1) > result[at, choices]):
+    alone = sums == 0
+    result = others * ((1.0 - top) / (sums + alone))[:, None]
+    result[at, choices] = top = np.where(alone, 1.0, top)
+    for row in np.flatnonzero(result.max(axis=1) > top):
         result[row] = _held_down(others[row], int(choices[row]), float(top[row]))
     return result
 
