@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import json
+import signal
 import threading
 from typing import Any
 
@@ -259,6 +260,13 @@ class TestUnknownPrice:
 
 
 class TestInterrupt:
+    @pytest.fixture(autouse=True)
+    def _ctrl_c_interrupts(self):
+        """As at a terminal; what a shell starts in the background ignores it."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
     @pytest.mark.parametrize("num_threads", [1, 3])
     def test_what_was_done_is_kept_and_shown_and_gone_on_from(self, num_threads, tmp_path):
         path = tmp_path / "runs.jsonl"
