@@ -11,7 +11,7 @@ from crowds import crowded
 from routers import CARDS, IDENTITY, BilinearPolicy, CountingEncoder, hash_router, quick
 from safetensors.torch import load
 
-from dspy_router import Episode, HashEncoder, Router, ToolCard, fit
+from dspy_router import Episode, ExportedRouter, HashEncoder, Router, ToolCard, fit
 from dspy_router.learning.distillation import DistillConfig, distill, principal_components
 from dspy_router.routing.policies import ToolSpacePolicy
 from dspy_router.routing.static import StaticEncoder
@@ -148,6 +148,11 @@ class TestTeachers:
 
 
 class TestBadInput:
+    def test_a_teacher_that_was_exported(self, teacher, tmp_path):
+        teacher.export(tmp_path / "fast", quantize=None)
+        with pytest.raises(TypeError, match=r"must be a Router, .*; got ExportedRouter.* it came from"):
+            distill(ExportedRouter.load(tmp_path / "fast"), TEXTS)  # pyright: ignore[reportArgumentType]
+
     def test_too_few_texts(self, teacher):
         with pytest.raises(ValueError, match="at least 16 different texts, got 1"):
             distill(teacher, ["what hour"] * 50)

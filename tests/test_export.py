@@ -169,6 +169,20 @@ class TestRefusals:
         with pytest.raises(FileExistsError, match=r"notes.txt"):
             hash_router().export(tmp_path, quantize=None)
 
+    def test_the_router_that_can_be_trained_is_not_lost_to_its_export(self, tmp_path):
+        router = hash_router()
+        router.save(tmp_path / "one")
+        with pytest.raises(
+            FileExistsError, match="holds one that can be trained, and an exported router would replace"
+        ):
+            router.export(tmp_path / "one")
+        assert Router.load(tmp_path / "one").fingerprint == router.fingerprint
+        router.export(tmp_path / "two")
+        with pytest.raises(
+            FileExistsError, match="holds an exported router, and one that can be trained would replace"
+        ):
+            router.save(tmp_path / "two")
+
 
 class TestCalibration:
     def test_a_map_goes_along(self, tmp_path):

@@ -35,7 +35,7 @@ def export(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
-    """Export a saved router to a folder that decides without torch, some ten times quicker."""
+    """Export a saved router to a folder that decides without torch, with int8 weights some ten times as quickly."""
     from dspy_router.data.datasets import read_examples
     from dspy_router.routing.router import Router
 

@@ -72,9 +72,14 @@ def distill(
 
     Raises:
         FloatingPointError: If the loss becomes infinite or no number.
-        TypeError: If a text is no string.
+        TypeError: If the teacher is no `Router`, or a text no string.
         ValueError: If there are too few texts, one is empty, or the teacher has so many tools that it uses an index.
     """
+    if not isinstance(router, Router):
+        raise TypeError(
+            f"The teacher must be a Router, whose encoder and policy can be asked; got {type(router).__name__}. Of an "
+            "exported one take the Router that it came from."
+        )
     config = config if config is not None else DistillConfig()
     started = time.perf_counter()
     every = _check_texts(texts)

@@ -121,7 +121,9 @@ class Portable:
         calibrate_on: Iterable[Any] | None = None,
         calibration: Mapping[str, Any] | None = None,
     ) -> ExportReport:
-        """Write a folder that decides without torch: `ExportedRouter.load` reads it, some ten times quicker.
+        """Write a folder that decides without torch, with int8 weights some ten times as quickly.
+
+        `ExportedRouter.load` reads it.
 
         The encoder, with its trained weights, becomes an ONNX graph, the policy and its tools another one. Threshold
         and calibration go along. Both routers then decide on the same texts, and what differs is in the report.
@@ -146,7 +148,7 @@ class Portable:
             What it made and what it changed.
 
         Raises:
-            FileExistsError: If the folder holds other files.
+            FileExistsError: If the folder holds other files, this router's own among them.
             ImportError: If a package that exporting needs is missing.
             ExportRefused: A `ValueError`: if encoder or policy are of the user's own, what is certified would be lost,
                 or more decisions are than tolerated. Nothing is written then.

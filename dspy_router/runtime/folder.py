@@ -20,6 +20,7 @@ _CALLS = {
     TRAINABLE: " It holds one that can be trained: Router.load reads it, and its export makes this.",
     EXPORTED: " It holds an exported one: ExportedRouter.load reads it, as does Router.load(…, runtime='onnx').",
 }
+_A = {TRAINABLE: f"a {TRAINABLE}", EXPORTED: f"an {EXPORTED}"}
 # What lies below this is not read but mapped into memory: arrays of which a decision needs some pages.
 MAPPED = "crowd/"
 _OTHERS = ", or belongs to a router of other tools"
@@ -80,15 +81,9 @@ def write_folder(files: Mapping[str, bytes], folder: Path) -> None:
     """Write a router's files to a folder: whole under a temporary name, then renamed into place.
 
     Raises:
-        FileExistsError: If the folder holds other files than a router's, or is a file.
+        FileExistsError: As `check_place`.
     """
-    if folder.is_file():
-        raise FileExistsError(f"'{folder}' is a file; give the name of a new folder or of a router's.")
-    if strangers := _strangers(folder):
-        raise FileExistsError(
-            f"'{folder}' holds other files than a router's ({', '.join(strangers[:3])}), and saving replaces the whole "
-            "folder; give the name of a new folder or of a router's."
-        )
+    check_place(folder, EXPORTED if EXPORTED in files else TRAINABLE)
     folder.parent.mkdir(parents=True, exist_ok=True)
     mark = uuid.uuid4().hex[:8]
     fresh, old = folder.with_name(f".{folder.name}.{mark}.new"), folder.with_name(f".{folder.name}.{mark}.old")
@@ -105,6 +100,30 @@ def write_folder(files: Mapping[str, bytes], folder: Path) -> None:
         if old.exists() and not folder.exists():
             old.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def check_place(folder: Path, index: str) -> None:
+    """Refuse to write a router where something else would be lost: writing replaces the whole folder.
+
+    Args:
+        folder: Where it is to be written.
+        index: Which kind of router it is, `TRAINABLE` or `EXPORTED`.
+
+    Raises:
+        FileExistsError: If the folder is a file, holds other files than a router's, or a router of the other kind.
+    """
+    if folder.is_file():
+        raise FileExistsError(f"'{folder}' is a file; give the name of a new folder or of a router's.")
+    if _other(folder, index):
+        here, fresh = ("an exported router", "one that can be trained")[:: 1 if index == TRAINABLE else -1]
+        raise FileExistsError(
+            f"'{folder}' holds {here}, and {fresh} would replace it; give the name of another folder."
+        )
+    if strangers := _strangers(folder):
+        raise FileExistsError(
+            f"'{folder}' holds other files than a router's ({', '.join(strangers[:3])}), and saving replaces the whole "
+            "folder; give the name of a new folder or of a router's."
+        )
 
 
 def _other(folder: Path, index: str) -> bool:
@@ -136,7 +155,7 @@ def read_folder(folder: Path, *, index: str = TRAINABLE) -> dict[str, bytes]:
         )
     if not (folder / index).is_file():
         other = _CALLS[TRAINABLE if index == EXPORTED else EXPORTED] if _other(folder, index) else ""
-        raise FileNotFoundError(f"There is no router in '{folder}': expected a folder with a {index}.{other}")
+        raise FileNotFoundError(f"There is no router in '{folder}': expected a folder with {_A[index]}.{other}")
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return {name: _map(path) if name.startswith(MAPPED) else path.read_bytes() for name, path in paths.items()}
 

@@ -24,7 +24,7 @@ from dspy_router.routing.words import Vocabulary
 from dspy_router.runtime.calibration import Calibration
 from dspy_router.runtime.certificate import Identity
 from dspy_router.runtime.exported import FORMAT_VERSION, ExportedRouter
-from dspy_router.runtime.folder import EXPORTED, signed, write_folder
+from dspy_router.runtime.folder import EXPORTED, check_place, signed, write_folder
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +119,7 @@ def export_router(
     """Export a router to a folder; see `Router.export`."""
     started = time.perf_counter()
     _check_settings(quantize, tolerance, above)
+    check_place(folder, EXPORTED)
     precision = "fp32" if quantize is None else quantize
     request = _read_request(router, precision, calibrate_on, calibration)
     probe = read_probe(router, examples)
