@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from exporting import QUICK, TEXTS, exported, trained
@@ -47,6 +48,8 @@ def test_float32_decides_as_torch_does(encoder, options, tmp_path):
 def test_a_sentence_encoder_frozen_or_fine_tuned(trainable, tmp_path):
     router = trained("minilm", trainable=trainable)
     check_alike(router, exported(router, tmp_path / "out"))
+    graph = onnx.load(tmp_path / "out" / "encoder.onnx").graph
+    assert [node.op_type for node in graph.node].count("Attention") == 6  # one a layer, and no products around it
     report = router.export(tmp_path / "small", quantize="int8", above="warn")
     small = ExportedRouter.load(tmp_path / "small")
     assert report.agreement >= 0.9

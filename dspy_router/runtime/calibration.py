@@ -89,7 +89,7 @@ class Calibration:
         (factors, summands), bars = table
         scores = selection_scores(values, columns)
         rows = calibrated(softmax(values * factors + summands), columns, scores, self.top_map)
-        return Calibrated(rows, scores >= bars[columns])
+        return Calibrated(rows, scores >= bars.take(columns))
 
     @cached_property
     def _tables(self) -> dict[tuple[str, ...], tuple[tuple[NDArray[np.float64], NDArray[np.float64]], Any]]:

@@ -79,13 +79,15 @@ def as_decisions(
     columns = columns_of(tuple(names))
     if allowed is not None:
         columns = {name: column for name, column in columns.items() if name in allowed}
-    options = (*names, None)
-    chosen = rows[np.arange(len(rows)), list(choices)] if len(rows) else rows[:, 0]
-    accepted = (chosen >= threshold) & np.asarray(kept, dtype=bool)
     # A copy of the row: a decision that somebody keeps must not keep its whole batch.
     return [
-        Decision(options[best], MappingProxyType(Probabilities(columns, row.copy())), none, accept)
-        for row, best, none, accept in zip(rows, choices, rows[:, -1].tolist(), accepted.tolist(), strict=True)
+        Decision(
+            names[best] if best < len(names) else None,
+            MappingProxyType(Probabilities(columns, row.copy())),
+            row.item(-1),
+            keep and row.item(best) >= threshold,
+        )
+        for row, best, keep in zip(rows, choices, kept, strict=True)
     ]
 
 

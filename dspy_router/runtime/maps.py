@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ Rows = NDArray[np.float64]
 _SHARPNESS = 2.0
 _MOST = 50.0  # log-odds beyond this are as good as certain
 _BEYOND = 1e6
+_LEAST = 1e-300
 
 
 def selection_scores(logits: Rows, choices: NDArray[np.int64]) -> Rows:
@@ -28,13 +30,19 @@ def selection_scores(logits: Rows, choices: NDArray[np.int64]) -> Rows:
         logits: Of the tools and *none*, [n, k + 1]; −∞ where a tool is not allowed.
         choices: The chosen columns, [n].
     """
-    rows = np.arange(len(logits))
-    apart = _SHARPNESS * (logits - logits[rows, choices][:, None])
-    apart[rows, choices] = -np.inf
-    highest = np.maximum(apart.max(axis=1, keepdims=True), -_BEYOND)
-    with np.errstate(divide="ignore"):  # of a choice without a rival
-        others = np.log(np.exp(apart - highest).sum(axis=1)) + highest[:, 0]
+    # A decision waits for this: numbers are taken and put by their place in all rows, in half the time of two indices.
+    places = places_of(logits, choices)
+    apart = _SHARPNESS * (logits - logits.take(places)[:, None])
+    apart.put(places, -np.inf)
+    highest = np.maximum(apart.max(axis=1), -_BEYOND)
+    shares = np.exp(apart - highest[:, None]).sum(axis=1)
+    others = np.log(np.maximum(shares, _LEAST)) + highest  # no share at all: a choice without a rival
     return np.minimum(np.maximum(-others, -_MOST), _MOST)  # np.clip takes three times as long for a few numbers
+
+
+def places_of(rows: Rows, columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where one column of each row, [n], lies in an array of rows, [n, k + 1], counted from its first number."""
+    return np.arange(len(rows)) * rows.shape[1] + columns
 
 
 def softmax(logits: Rows) -> Rows:
@@ -88,7 +96,12 @@ class Isotonic:
     values: tuple[float, ...]
 
     def __call__(self, scores: Rows) -> Rows:
-        return np.interp(scores, self.scores, self.values)
+        return np.interp(scores, *self._points)
+
+    @cached_property
+    def _points(self) -> tuple[Rows, Rows]:
+        """As arrays: of tuples, which are made into arrays each time, there can be hundreds."""
+        return np.array(self.scores), np.array(self.values)
 
 
 _KINDS: dict[str, Any] = {
@@ -151,17 +164,21 @@ def with_top(rows: Rows, choices: NDArray[np.int64], confidence: Rows) -> Rows:
     Where one of them would come out above the choice it is held down to it, and the others have what it leaves. A
     confidence below an equal share of the options that are possible at all is raised to it.
     """
-    at, top = np.arange(len(rows)), np.minimum(confidence, 1.0)
-    if top.min(initial=1.0) < 0.5:  # else it cannot be below the share of two
+    places, top = places_of(rows, choices), np.minimum(confidence, 1.0)
+    sure = float(top.min(initial=1.0)) >= 0.5  # then no choice is below its share, and nothing comes out above one
+    if not sure:
         top = np.maximum(top, 1.0 / np.maximum(np.count_nonzero(rows, axis=1), 1))
-    others = rows.copy()
-    others[at, choices] = 0.0
-    sums = others.sum(axis=1)
-    alone = sums == 0
-    result = others * ((1.0 - top) / (sums + alone))[:, None]
-    result[at, choices] = top = np.where(alone, 1.0, top)
-    for row in np.flatnonzero(result.max(axis=1) > top):
-        result[row] = _held_down(others[row], int(choices[row]), float(top[row]))
+    result = rows.copy()
+    result.put(places, 0.0)
+    sums = result.sum(axis=1)
+    top = np.where(sums > _LEAST, top, 1.0)  # what has no rival at all is certain
+    result *= ((1.0 - top) / np.maximum(sums, _LEAST))[:, None]
+    result.put(places, top)
+    if not sure:
+        for row in np.flatnonzero(result.max(axis=1) > top):
+            others = rows[row].copy()
+            others[choices[row]] = 0.0
+            result[row] = _held_down(others, int(choices[row]), float(top[row]))
     return result
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from dspy_router.routing.controllers import GRUEncoder, TransformerEncoder
 from dspy_router.routing.encoders import Encoder, HashEncoder, SentenceEncoder
+from dspy_router.routing.exporting.attention import fuse_attention
 from dspy_router.routing.exporting.graphs import as_int8, trace
 from dspy_router.routing.static import StaticEncoder
 from dspy_router.runtime.vectorisers import GRAPH, TABLE, TOKENIZER
@@ -87,6 +88,7 @@ class _SentenceGraph(nn.Module):
             )
         # Its plain arithmetic rather than a fused kernel of torch's: ONNX Runtime has its own, and recognises it.
         cast(Any, transformer).set_attn_implementation("eager")
+        fuse_attention(transformer)
         self.transformer, self.others = transformer, nn.ModuleList(cast(Sequence[nn.Module], others))
 
     def forward(self, ids: Tensor) -> Tensor:

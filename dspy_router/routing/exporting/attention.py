@@ -1,0 +1,57 @@
+"""Attention as one operator of ONNX Runtime's own, where a model's attention is known to be what that computes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def fuse_attention(model: nn.Module) -> None:
+    """Replace, in place, each of a model's BERT self-attentions by a single operator; any other stays what it is.
+
+    ONNX Runtime recognises attention in a graph by its mask, and a graph for texts without padding has none: a layer
+    would run as a dozen operators, and as three products instead of one. MiniLM's int8 graph takes some 5 % less time
+    so. Not kept: the embeddings as one sum (no gain), the residual sums as one operator (a quarter slower in int8).
+    """
+    from transformers.models.bert.modeling_bert import BertSelfAttention
+
+    for module in list(model.modules()):
+        for name, part in list(module.named_children()):
+            if type(part) is BertSelfAttention and not part.is_decoder and not part.is_causal:
+                setattr(module, name, _Attention(part))
+
+
+class _Attention(nn.Module):
+    """A self-attention over states [n, l, d] without padding."""
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        self.heads: int = attention.num_attention_heads
+        parts = (attention.query, attention.key, attention.value)
+        self.weight = nn.Parameter(torch.cat([part.weight.detach() for part in parts]).T.contiguous(), False)
+        self.bias = nn.Parameter(torch.cat([part.bias.detach() for part in parts]), False)
+
+    def forward(self, states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
+        attended = _Attend.apply(states, self.weight, self.bias, self.heads)
+        assert isinstance(attended, Tensor)
+        return attended, None
+
+
+class _Attend(torch.autograd.Function):
+    """The operator in torch's arithmetic, and its name in a graph."""
+
+    @staticmethod
+    def forward(_: Any, states: Tensor, weight: Tensor, bias: Tensor, heads: int) -> Tensor:
+        parts = (states @ weight + bias).unflatten(-1, (3, heads, -1))  # [n, l, 3, heads, d / heads]
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        weights = (query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])).softmax(-1)
+        return (weights @ value).transpose(1, 2).flatten(2)
+
+    @staticmethod
+    def symbolic(graph: Any, states: Any, weight: Any, bias: Any, heads: int) -> Any:
+        attended = graph.op("com.microsoft::Attention", states, weight, bias, num_heads_i=heads)
+        attended.setType(states.type())
+        return attended
