@@ -42,7 +42,7 @@ def selection_scores(logits: Rows, choices: NDArray[np.int64]) -> Rows:
 
 def places_of(rows: Rows, columns: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where one column of each row, [n], lies in an array of rows, [n, k + 1], counted from its first number."""
-    return np.arange(len(rows)) * rows.shape[1] + columns
+    return columns if len(rows) == 1 else np.arange(len(rows)) * rows.shape[1] + columns
 
 
 def softmax(logits: Rows) -> Rows:
@@ -171,7 +171,8 @@ def with_top(rows: Rows, choices: NDArray[np.int64], confidence: Rows) -> Rows:
     result = rows.copy()
     result.put(places, 0.0)
     sums = result.sum(axis=1)
-    top = np.where(sums > _LEAST, top, 1.0)  # what has no rival at all is certain
+    if sums.min(initial=1.0) <= _LEAST:  # what has no rival at all is certain
+        top = np.where(sums > _LEAST, top, 1.0)
     result *= ((1.0 - top) / np.maximum(sums, _LEAST))[:, None]
     result.put(places, top)
     if not sure:
