@@ -176,7 +176,7 @@ class TestRefusals:
         router = hash_router()
         router.save(tmp_path / "one")
         with pytest.raises(
-            FileExistsError, match="holds one that can be trained, and an exported router would replace"
+            FileExistsError, match="holds a router that can be trained, and an exported one would replace"
         ):
             router.export(tmp_path / "one")
         assert Router.load(tmp_path / "one").fingerprint == router.fingerprint

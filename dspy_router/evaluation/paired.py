@@ -160,10 +160,8 @@ def permutation_p(first: ArrayLike, second: ArrayLike, *, seed: int = 0) -> floa
     left, right = paired(first, second)
     differences = right - left
     differences = differences[differences != 0]  # a sign makes nothing of them, and none left makes a test of nothing
-    if not len(differences):
-        return 1.0
-    if len(differences) == 1:
-        return 1.0  # either sign is as far from zero
+    if len(differences) < 2:
+        return 1.0  # of a single one either sign is as far from zero
     found = permutation_test(
         (differences,),
         np.mean,

@@ -115,10 +115,10 @@ def check_place(folder: Path, index: str) -> None:
     if folder.is_file():
         raise FileExistsError(f"'{folder}' is a file; give the name of a new folder or of a router's.")
     if _other(folder, index):
-        here, fresh = ("an exported router", "one that can be trained")[:: 1 if index == TRAINABLE else -1]
-        raise FileExistsError(
-            f"'{folder}' holds {here}, and {fresh} would replace it; give the name of another folder."
-        )
+        here, fresh = ("an exported router", "one that can be trained")
+        if index == EXPORTED:
+            here, fresh = "a router that can be trained", "an exported one"
+        raise FileExistsError(f"'{folder}' holds {here}, and {fresh} would replace it; name another folder.")
     if strangers := _strangers(folder):
         raise FileExistsError(
             f"'{folder}' holds other files than a router's ({', '.join(strangers[:3])}), and saving replaces the whole "

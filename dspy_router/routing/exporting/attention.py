@@ -20,8 +20,18 @@ def fuse_attention(model: nn.Module) -> None:
 
     for module in list(model.modules()):
         for name, part in list(module.named_children()):
-            if type(part) is BertSelfAttention and not part.is_decoder and not part.is_causal:
+            if type(part) is BertSelfAttention and _is_plain(part):
                 setattr(module, name, _Attention(part))
+
+
+def _is_plain(attention: Any) -> bool:
+    """Whether it attends to all tokens by its three products alone; what else it may do differs by release."""
+    if getattr(attention, "is_decoder", False) or getattr(attention, "is_causal", False):
+        return False
+    if getattr(attention, "position_embedding_type", "absolute") not in ("absolute", None):
+        return False
+    # An adapter stands in a product's place, and its weight is not all that it multiplies by.
+    return all(type(part) is nn.Linear for part in (attention.query, attention.key, attention.value))
 
 
 class _Attention(nn.Module):
