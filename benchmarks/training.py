@@ -14,6 +14,7 @@ from dspy_router.records import Episode
 from dspy_router.routing.encoders import Encoder
 from dspy_router.routing.policies import ToolSpacePolicy
 from dspy_router.routing.router import Router
+from dspy_router.runtime.batcher import Batching
 
 MINUS_NONE = "1 − P(none)"
 
@@ -51,7 +52,7 @@ def train(
     return Run(router, time.perf_counter() - started)
 
 
-def count_right(router: Router, examples: Sequence[Episode]) -> int:
+def count_right(router: Batching, examples: Sequence[Episode]) -> int:
     """How many decisions are right; none where a tool was right is wrong."""
     decisions = router.decide_batch([example.text for example in examples])
     pairs = zip(decisions, examples, strict=True)

@@ -45,6 +45,18 @@ def test_labelled_queries_and_json(saved, tmp_path):
     assert json.loads(run("evaluate", str(tmp_path / "out"), "--data", str(path), "--json"))
 
 
+def test_a_student_in_front_and_texts_without_labels(saved, tmp_path):
+    trained("hash", dim=16).save(tmp_path / "student")
+    (tmp_path / "fresh.txt").write_text(
+        "".join(f"{word} {number}\n" for word in ("plus", "hour") for number in range(40))
+    )
+    arguments = ["--student", str(tmp_path / "student"), "--data", str(tmp_path / "fresh.txt"), "--agreement", "0.5"]
+    shown = run("export", saved, str(tmp_path / "out"), "--quantize", "none", *arguments)
+    assert "decided by the student alone" in shown
+    assert "on 80 texts; at least 50.0 % with 95.0 % confidence" in shown
+    assert ExportedRouter.load(tmp_path / "out").student is not None
+
+
 def test_a_mistake_writes_nothing(saved, tmp_path):
     assert "tolerance must be a share" in run("export", saved, str(tmp_path / "out"), "--tolerance", "3", code=1)
     assert not (tmp_path / "out").exists()

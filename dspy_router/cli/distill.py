@@ -43,4 +43,8 @@ def distill(
         ("seconds", f"{report.seconds:.1f}, {report.teacher_seconds:.1f} of them the teacher's"),
     ]
     show_table("Student", ("what", "value"), rows)
-    typer.echo(f'Saved the student to {out}. Next: dspy-router route {out} "your text"')
+    behind = f"dspy-router export {router} DIR --student {out} --data FRESH.txt"
+    typer.echo(
+        f'Saved the student to {out}. Next: dspy-router route {out} "your text", or, to keep its teacher for what'
+    )
+    typer.echo(f"it is unsure of: {behind}")

@@ -21,7 +21,10 @@ def export(
     ] = "int8",
     data: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Labelled queries to compare on; by default training queries. Repeatable."),
+        typer.Option(
+            metavar="FILE",
+            help="Labelled queries, or a .txt of one a line, to compare on; by default training queries. Repeatable.",
+        ),
     ] = None,
     tolerance: Annotated[
         float, typer.Option(metavar="SHARE", help="Largest share of the decisions that may be lost.")
@@ -33,19 +36,30 @@ def export(
         list[str] | None,
         typer.Option(metavar="FILE", help="Labelled queries to calibrate what is exported on. Repeatable."),
     ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(metavar="STUDENT", help="Folder of a distilled student, to decide what it is sure of."),
+    ] = None,
+    agreement: Annotated[
+        float, typer.Option(metavar="SHARE", help="Least share of the student's decisions that are the router's own.")
+    ] = 0.98,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Export a saved router to a folder that decides without torch, with int8 weights some ten times as quickly."""
-    from dspy_router.data.datasets import read_examples
+    from dspy_router.data.datasets import read_examples, read_texts
     from dspy_router.routing.router import Router
 
+    plain = [path for path in data or [] if path.endswith(".txt")]
+    labelled = [path for path in data or [] if path not in plain]
     report = Router.load(router).export(
         folder,
         quantize=None if quantize == "none" else quantize,
         tolerance=tolerance,
-        examples=read_examples(*data) if data else None,
+        examples=[*read_examples(*labelled), *read_texts(*plain)] if data else None,
         above="warn" if warn else "refuse",
         calibrate_on=read_examples(*calibrate_on) if calibrate_on else None,
+        student=None if student is None else Router.load(student),
+        agreement=agreement,
     )
     if as_json:
         typer.echo(json.dumps(report.to_dict(), ensure_ascii=False))
@@ -64,6 +78,10 @@ def _rows(report: ExportReport) -> list[tuple[str, str]]:
     ]
     if report.accuracy is not None:
         rows.append(("right choices, before → after", " → ".join(map(share, report.accuracy))))
+    if (found := report.student) is not None:
+        rows.append(("decided by the student alone", share(found.decides)))
+        asked = f"on {found.texts} texts; at least {share(found.least)} with {share(found.confidence)} confidence"
+        rows.append(("of these, as the router would", f"{share(found.agreement)} {asked}"))
     if report.calibration is not None:
         rows.append(("decisions kept after calibrating", share(report.calibration.coverage)))
     return rows

@@ -14,22 +14,20 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from dspy_router.records import Decision, ToolCard
-from dspy_router.runtime import neighbours
 from dspy_router.runtime.cache import Cacheable
 from dspy_router.runtime.calibration import Calibration
 from dspy_router.runtime.decisions import as_decisions, check_probabilities, check_queries, check_threshold, choose_all
 from dspy_router.runtime.folder import EXPORTED, read_folder, read_index
 from dspy_router.runtime.halving import in_batches
-from dspy_router.runtime.head import GRAPH, Head
+from dspy_router.runtime.head import Head, read_head
 from dspy_router.runtime.maps import softmax
 from dspy_router.runtime.names import check_names, check_same_tools
+from dspy_router.runtime.student import Student, read_student
 from dspy_router.runtime.vectorisers import Vectoriser, read_vectoriser
-from dspy_router.runtime.words import Vocabulary
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: a student may stand in front
 _DECISIONS_A_BATCH = 1024
 
 
@@ -44,6 +42,7 @@ class ExportedRouter(Cacheable):
         tools: Their names.
         vectoriser: Texts to vectors.
         head: Vectors and words to logits.
+        student: What decides before them, wherever it is sure; None without.
         calibration: What makes its probabilities mean what they say, and what it may keep; None without.
         precision: `"fp32"` or `"int8"`.
         source: Fingerprint of the router that it was exported from.
@@ -54,7 +53,13 @@ class ExportedRouter(Cacheable):
     stale = None  # what it was calibrated as cannot change
 
     def __init__(
-        self, index: Mapping[str, Any], vectoriser: Vectoriser, head: Head, *, origin: Path | Mapping[str, bytes]
+        self,
+        index: Mapping[str, Any],
+        vectoriser: Vectoriser,
+        head: Head,
+        *,
+        origin: Path | Mapping[str, bytes],
+        student: Student | None = None,
     ) -> None:
         """Put it together from its parts; `ExportedRouter.load` is the way.
 
@@ -63,10 +68,11 @@ class ExportedRouter(Cacheable):
             vectoriser: Texts to vectors.
             head: Vectors to logits.
             origin: The folder it was read from, or its files: what a copy in another process is made of.
+            student: What decides first.
         """
         self.cards = tuple(ToolCard(**card) for card in index["cards"])
         self.tools = tuple(card.name for card in self.cards)
-        self.vectoriser, self.head = vectoriser, head
+        self.vectoriser, self.head, self.student = vectoriser, head, student
         described = index["calibration"]
         self.calibration = None if described is None else Calibration.from_dict(described)
         self.precision: str = index["precision"]
@@ -107,11 +113,13 @@ class ExportedRouter(Cacheable):
             raise ValueError(f"threads must be a whole number of at least 1; got {threads!r}.")
         index = read_index(files, source, name=EXPORTED, newest=FORMAT_VERSION)
         try:
+            tools = [card["name"] for card in index["cards"]]
             vectoriser = read_vectoriser(index["vectoriser"], files, threads=threads)
-            head = _read_head(index, files, threads)
+            head = read_head(index, files, tools=tools, precision=index["precision"], threads=threads)
+            student = read_student(index.get("student"), files, tools=tools, threads=threads)
         except (ValueError, KeyError, SafetensorError) as error:
             raise ValueError(f"The router in {source} cannot be read: {error}") from error
-        router = cls(index, vectoriser, head, origin=files)
+        router = cls(index, vectoriser, head, origin=files, student=student)
         router.threshold = router.threshold if threshold is None else threshold
         return router
 
@@ -133,6 +141,11 @@ class ExportedRouter(Cacheable):
     def truncated(self) -> int:
         """How many texts so far were longer than the encoder's window, so that their end was not read."""
         return getattr(self.vectoriser, "truncated", 0)
+
+    @property
+    def handed_over(self) -> int:
+        """How many texts so far the student left to the router behind it; 0 without a student."""
+        return 0 if self.student is None else self.student.handed_over
 
     @property
     def state(self) -> Hashable:
@@ -167,14 +180,33 @@ class ExportedRouter(Cacheable):
 
     def _batches(self, texts: Sequence[str], summands: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """The logits of so many texts at a time, fewer where memory runs out."""
+        if len(texts) == 1 and (logits := self._score_one(texts, summands)) is not None:
+            yield logits
+            return
         found: list[NDArray[np.float32]] = []
 
         def work(rows: Sequence[int]) -> None:
             part = texts[rows[0] : rows[-1] + 1]
-            found.append(self.head(self.vectoriser(part), part, summands))
+            found.append(self._score(part, summands))
 
         for _ in in_batches(work, range(len(texts)), size=_DECISIONS_A_BATCH, texts=texts):
             yield found.pop()
+
+    def _score_one(self, texts: Sequence[str], summands: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """The logits of a single text, without the care that batches need; None where memory may have run out."""
+        try:
+            return self._score(texts, summands)
+        except (MemoryError, RuntimeError):
+            return None  # `in_batches` tries again, and knows what to say of it
+
+    def _score(self, texts: Sequence[str], summands: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.student is None:
+            return self.head(self.vectoriser(texts), texts, summands)
+        logits, unsure = self.student(texts, summands)
+        if unsure:
+            some = [texts[row] for row in unsure]
+            logits[unsure] = self.head(self.vectoriser(some), some, summands)
+        return logits
 
     def conclude(self, logits: NDArray[np.float32], *, allowed: Collection[str] | None = None) -> list[Decision]:
         """Logits [n, k + 1] as decisions: probabilities, calibration, threshold and record."""
@@ -281,13 +313,3 @@ def check_trainable(router: object) -> None:
 
 def _read_only(change: str, instead: str) -> TypeError:
     return TypeError(f"An exported router only decides; it cannot be {change}. Instead, {instead}.")
-
-
-def _read_head(index: Mapping[str, Any], files: Mapping[str, bytes], threads: int) -> Head:
-    near = None
-    if index["neighbours"] is not None:
-        tools = [card["name"] for card in index["cards"]]
-        near = neighbours.Neighbours(load(files[neighbours.FILE]), tools=tools, **index["neighbours"])
-    vocabulary = Vocabulary.from_dict(index["vocabulary"])
-    alone = index["precision"] == "int8"
-    return Head(files[GRAPH], vocabulary, alone=alone, neighbours=near, threads=threads)

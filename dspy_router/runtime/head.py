@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load
 
-from dspy_router.runtime.neighbours import Neighbours
+from dspy_router.runtime.neighbours import FILE, Neighbours
 from dspy_router.runtime.sessions import open_session
 from dspy_router.runtime.words import Vocabulary, WordRows
 
@@ -44,7 +46,8 @@ class Head:
             ValueError: If the graph cannot be read.
         """
         self._session = open_session(graph, threads=threads)
-        self._names = {one.name for one in self._session.get_inputs()}
+        self._names = [one.name for one in self._session.get_inputs()]
+        self._output = [self._session.get_outputs()[0].name]
         self._vocabulary, self._alone, self._neighbours = vocabulary, alone, neighbours
 
     def __call__(
@@ -62,15 +65,34 @@ class Head:
             summands = summands + self._neighbours.summands(vectors, words)
         ids, weights = _filled_up(words)
         feeds = {"vectors": vectors, "words": ids, "weights": weights, "summands": summands}
-        feeds = {name: value for name, value in feeds.items() if name in self._names}
+        if len(self._names) < len(feeds):  # a policy that reads no words
+            feeds = {name: feeds[name] for name in self._names}
+        if len(vectors) <= 1:
+            return self._run(feeds)
         most = 1 if self._alone else max(1, _ENTRIES_A_RUN // ids.shape[1])
-        if len(vectors) <= most:
-            return self._session.run(None, feeds)[0]  # type: ignore[return-value]
         rows = []
         for start in range(0, len(vectors), most):
             some = {name: one if len(one) == 1 else one[start : start + most] for name, one in feeds.items()}
-            rows.append(self._session.run(None, some)[0])
-        return np.concatenate(rows)  # type: ignore[arg-type]
+            rows.append(self._run(some))
+        return np.concatenate(rows)
+
+    def _run(self, feeds: dict[str, Any]) -> NDArray[np.float32]:
+        return self._session.run(self._output, feeds)[0]  # type: ignore[return-value]
+
+
+def read_head(
+    entry: Mapping[str, Any], files: Mapping[str, bytes], *, tools: Sequence[str], precision: str, threads: int
+) -> Head:
+    """The head that an exported router's index describes, over these tools.
+
+    Raises:
+        ValueError: If a file of it cannot be read.
+    """
+    near = None
+    if entry["neighbours"] is not None:
+        near = Neighbours(load(files[FILE]), tools=list(tools), **entry["neighbours"])
+    vocabulary = Vocabulary.from_dict(entry["vocabulary"])
+    return Head(files[GRAPH], vocabulary, alone=precision == "int8", neighbours=near, threads=threads)
 
 
 def _filled_up(words: WordRows) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -156,9 +156,10 @@ def _idf(total: int, count: int) -> float:
     return math.log((1 + total) / (1 + count)) + 1.0
 
 
-def split_words(text: str) -> list[str]:
+@lru_cache(maxsize=4)  # a decision reads its text as pieces and as words, and the next router the same text again
+def split_words(text: str) -> tuple[str, ...]:
     """The words of a text's head, lower-cased, in order; `fetchPage` and `fetch_page` are two words each."""
-    return _TOKEN.findall(_CAMEL.sub(" ", text[:_LONGEST]).replace("_", " ").lower())
+    return tuple(_TOKEN.findall(_CAMEL.sub(" ", text[:_LONGEST]).replace("_", " ").lower()))
 
 
 def stems(text: str) -> list[str]:

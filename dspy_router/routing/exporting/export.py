@@ -16,6 +16,7 @@ from dspy_router.routing.encoders import Encoder
 from dspy_router.routing.exporting.checks import Decider, Differences, compare, read_probe
 from dspy_router.routing.exporting.encoders import ExportRefused, export_encoder
 from dspy_router.routing.exporting.head import export_policy
+from dspy_router.routing.exporting.students import Quick, StudentReport, check_student, put_in_front
 from dspy_router.routing.policies import Policy
 from dspy_router.routing.trust.calibrating import Request, calibrate
 from dspy_router.routing.trust.report import CalibrationReport
@@ -71,6 +72,7 @@ class ExportReport:
         largest_difference: Largest difference of any probability.
         accuracy: Share of right choices of the router and of the exported one; None without labels.
         calibration: What calibrating the exported router found; None where that was not asked for.
+        student: What the student in front of it decides; None without one.
     """
 
     folder: str
@@ -83,6 +85,7 @@ class ExportReport:
     largest_difference: float
     accuracy: tuple[float, float] | None
     calibration: CalibrationReport | None = None
+    student: StudentReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dict."""
@@ -115,20 +118,24 @@ def export_router(
     above: Literal["refuse", "warn"],
     calibrate_on: Iterable[Any] | None,
     calibration: Mapping[str, Any] | None,
+    student: Quick | None,
+    agreement: float,
 ) -> ExportReport:
     """Export a router to a folder; see `Router.export`."""
     started = time.perf_counter()
     _check_settings(quantize, tolerance, above)
     check_place(folder, EXPORTED)
     precision = "fp32" if quantize is None else quantize
-    request = _read_request(router, precision, calibrate_on, calibration)
+    request = _read_request(router, precision, calibrate_on, calibration, fronted=student is not None)
     probe = read_probe(router, examples)
+    if student is not None:
+        check_student(student, router.tools, None if examples is None else probe.texts, agreement)
     vectorising = export_encoder(router.encoder, int8=precision == "int8")
     folded = export_policy(router.policy, router.space, len(router.vocabulary), int8=precision == "int8")
     contents = {**vectorising.files, **folded.files}
     kept = router.calibration
     index: dict[str, Any] = {
-        "format": FORMAT_VERSION,
+        "format": 1 if student is None else FORMAT_VERSION,  # earlier releases know of no student
         "precision": precision,
         "source": router.fingerprint,
         "cards": [card.to_dict() for card in router.cards],
@@ -142,17 +149,25 @@ def export_router(
     exported = ExportedRouter.from_files(files, source="the export")
     differences = compare(router, exported, probe)
     _judge(differences, precision, tolerance, above)
-    found = None
+    front = found = None
+    seen = router.seen
+    if student is not None:
+        front, seen = put_in_front(student, exported, probe.texts, agreement), seen | student.seen
+        index["student"], contents = front.entry, {**contents, **front.files}
+        files = {EXPORTED: signed(index, contents), **contents}
+        exported = ExportedRouter.from_files(files, source="the export")
+        differences = compare(router, exported, probe)
     if request is not None and calibrate_on is not None:
         # It belongs to the exported files: another export of the same router may have other weights.
         identity = router.identity()._replace(encoder=f"{precision} {exported.fingerprint}")
-        fitted, found = calibrate(_Sight(exported, router.seen), identity, calibrate_on, request)
+        fitted, found = calibrate(_Sight(exported, seen), identity, calibrate_on, request)
         index["calibration"] = fitted.to_dict()
         files = {EXPORTED: signed(index, contents), **contents}
     write_folder(files, folder)
     size = sum(map(len, files.values()))
     compared = (differences.texts, differences.source, differences.agreement, differences.largest, differences.accuracy)
-    return ExportReport(str(folder), precision, time.perf_counter() - started, size, *compared, found)
+    taken, fronted = time.perf_counter() - started, None if front is None else front.report
+    return ExportReport(str(folder), precision, taken, size, *compared, calibration=found, student=fronted)
 
 
 def _check_settings(quantize: Any, tolerance: Any, above: Any) -> None:
@@ -165,12 +180,17 @@ def _check_settings(quantize: Any, tolerance: Any, above: Any) -> None:
 
 
 def _read_request(
-    router: Exportable, precision: str, calibrate_on: Iterable[Any] | None, settings: Mapping[str, Any] | None
+    router: Exportable,
+    precision: str,
+    calibrate_on: Iterable[Any] | None,
+    settings: Mapping[str, Any] | None,
+    *,
+    fronted: bool,
 ) -> Request | None:
     """What calibrating the exported router is asked for; None where the router's own calibration goes along.
 
     A map from scores to probabilities stays as good as it was where scores move a little. What was certified was
-    certified for the very scores of the router, and int8 has others.
+    certified for the very scores of the router, and int8 has others. A student's scores are others altogether.
     """
     if (message := router.stale) is not None:
         raise ExportRefused(f"What is stale cannot be exported. {message}")
@@ -178,6 +198,12 @@ def _read_request(
     if calibrate_on is None:
         if settings:
             raise ValueError("`calibration` says how to calibrate on `calibrate_on`, which is missing.")
+        if own is not None and fronted:
+            raise ExportRefused(
+                "The router's calibration is for its own scores, and a student in front of it has others. Calibrate "
+                "what is exported: router.export(…, calibrate_on=examples) with labelled examples that neither was "
+                "trained on; or drop the calibration with router.calibration = None."
+            )
         if own is not None and own.binding and precision != "fp32":
             raise ExportRefused(
                 "What the router may accept was certified for its own scores, and the int8 weights give slightly "
