@@ -137,7 +137,7 @@ class Portable:
         With a student in front, see `distill`, most texts take microseconds and few are any the worse for it: what the
         student is sure of it decides, the rest it hands over to the router. How sure it must be is found on
         those of the `examples` that neither was trained on: with 95 % confidence the router would have chosen the same
-        for at least `agreement` of what the student keeps.
+        for at least `agreement` of what the student keeps. A calibration is then of both together, on `calibrate_on`.
 
         Args:
             folder: A new folder, or one of an exported router, which is replaced.
