@@ -18,8 +18,10 @@ from benchmarks.figures import Benchmark, Figure
 from benchmarks.frozen import CONFIG
 from benchmarks.setting import LABELLED, NONE_ROWS, Corpus, Setting
 from benchmarks.training import train
+from dspy_router.learning.settings import TrainConfig
 from dspy_router.records import Episode
 from dspy_router.reliability import expected_calibration_error, risk_coverage
+from dspy_router.routing.encoders import Encoder
 from dspy_router.routing.router import Router
 from dspy_router.routing.trust.calibrating import Request, calibrate, read_sample
 from dspy_router.routing.trust.candidates import Sample
@@ -71,18 +73,22 @@ def run(setting: Setting) -> Iterator[Figure]:
     and the truth is the population's own risk at the bar. Coverage: the part is cut in two; the hindsight is the best
     threshold for the test half, by its own labels.
     """
-    config = QUICK if setting.quick else GuaranteeConfig()
     for corpus in setting.corpora("clinc150", "toole"):
-        none_train, none_val = setting.none_rows() if corpus.name == "clinc150" else ([], [])
-        examples = [*corpus.val, *none_val]
-        router = train(corpus, setting.encoder, setting.adapt(CONFIG), examples=[*corpus.train, *none_train]).router
-        texts = list(dict.fromkeys(example.text for example in examples))
-        decided = Remembered(router, texts)
-        sample = read_sample(decided, [one.text for one in examples], [one.labels[0] for one in examples])
-        split = "val + none_val" if none_val else "val"
-        for risk in GAPS:
-            yield from _guarantee(sample, risk, config, setting.seed, {"data": corpus.name, "split": split})
-        yield _calibration(decided, examples, config, corpus, setting.seed, split)
+        yield from measure(setting, corpus, setting.encoder, setting.adapt(CONFIG))
+
+
+def measure(setting: Setting, corpus: Corpus, encoder: Encoder, training: TrainConfig) -> Iterator[Figure]:
+    """The figures of a router over this encoder, trained so."""
+    config = QUICK if setting.quick else GuaranteeConfig()
+    none_train, none_val = setting.none_rows() if corpus.name == "clinc150" else ([], [])
+    examples = [*corpus.val, *none_val]
+    router = train(corpus, encoder, training, examples=[*corpus.train, *none_train]).router
+    decided = Remembered(router, list(dict.fromkeys(example.text for example in examples)))
+    sample = read_sample(decided, [one.text for one in examples], [one.labels[0] for one in examples])
+    split = "val + none_val" if none_val else "val"
+    for risk in GAPS:
+        yield from _guarantee(sample, risk, config, setting.seed, {"data": corpus.name, "split": split})
+    yield _calibration(decided, examples, config, corpus, setting.seed, split)
 
 
 def _guarantee(
@@ -234,10 +240,11 @@ def _calibration(
     )
 
 
+NEEDS = {"clinc150": (*LABELLED["clinc150"], *NONE_ROWS), "toole": LABELLED["toole"]}
 BENCHMARK = Benchmark(
     "guarantee",
     run,
     target="risks of 1, 2, 5 % violated in at most the promised 5 % of draws (binomial test at 1 %), mean coverage "
     "within 8, 5, 3 points of hindsight; calibration error 1.5 % clinc150, 2.5 % toole",
-    needs={"clinc150": (*LABELLED["clinc150"], *NONE_ROWS), "toole": LABELLED["toole"]},
+    needs=NEEDS,
 )

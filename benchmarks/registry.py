@@ -16,6 +16,7 @@ from benchmarks import (
     finetune,
     frozen,
     guarantee,
+    guarantee_finetuned,
     hybrid,
     log,
     loop,
@@ -62,5 +63,6 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         scratch,
         finetune,
         out_of_scope_finetuned,
+        guarantee_finetuned,
     )
 }

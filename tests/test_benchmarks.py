@@ -58,7 +58,7 @@ class TestRegistry:
     def test_every_figure_of_the_plan_has_its_benchmark(self):
         plan = "demo zeroshot frozen speed log off_policy overhead guarantee metric_only best fewshot scratch finetune"
         plan += " out_of_scope out_of_scope_finetuned hybrid bfcl calls costs loop agent serving export many_tools"
-        plan += " student"
+        plan += " student guarantee_finetuned"
         assert set(BENCHMARKS) == set(plan.split())
 
     def test_the_list_shows_each_command(self):
