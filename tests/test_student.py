@@ -131,6 +131,7 @@ class TestFiles:
         agent, again = make(), make()
         agent.save(tmp_path / "agent.json")
         again.load(tmp_path / "agent.json")
+        assert isinstance(again.route.router, ExportedRouter)
         assert again.route.router.student is not None
         assert again.route.router.fingerprint == agent.route.router.fingerprint
 
