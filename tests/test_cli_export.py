@@ -50,7 +50,7 @@ def test_a_student_in_front_and_texts_without_labels(saved, tmp_path):
     (tmp_path / "fresh.txt").write_text(
         "".join(f"{word} {number}\n" for word in ("plus", "hour") for number in range(40))
     )
-    arguments = ["--student", str(tmp_path / "student"), "--data", str(tmp_path / "fresh.txt"), "--agreement", "0.5"]
+    arguments = ["--student", str(tmp_path / "student"), "--texts", str(tmp_path / "fresh.txt"), "--agreement", "0.5"]
     shown = run("export", saved, str(tmp_path / "out"), "--quantize", "none", *arguments)
     assert "decided by the student alone" in shown
     assert "on 80 texts; at least 50.0 % with 95.0 % confidence" in shown

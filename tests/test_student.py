@@ -15,7 +15,7 @@ from routers import CARDS, IDENTITY
 
 from dspy_router import ExportedRouter, ExportRefused, HashEncoder, RoutedAgent, Router, distill, fit
 from dspy_router.learning.distillation import DistillConfig
-from dspy_router.runtime.student import sureness
+from dspy_router.runtime.student import log_odds
 
 OPENINGS = ["seven plus", "please plus up", "how much is", "what hour in", "hour of", "which hour has", "zzz", "go"]
 ENDINGS = ["two", "three", "Oslo", "Rome", "Lima", "forty", "Bonn", "twelve", "plus", "hour", "of", "a"]
@@ -46,10 +46,10 @@ def test_the_student_decides_what_it_is_sure_of_and_the_router_the_rest(router, 
     both = ExportedRouter.load(folder)
     assert both.student is not None
     own, behind = student.logits(FRESH).numpy(), router.logits(FRESH).numpy()
-    sure = sureness(own) >= both.student.bar
+    sure = log_odds(own) >= both.student.bar
     assert 0 < sure.sum() < len(FRESH)
     assert both.logits(FRESH) == pytest.approx(np.where(sure[:, None], own, behind), abs=1e-4)
-    assert (both.student.asked, both.handed_over) == (len(FRESH), int((~sure).sum()))
+    assert (both.student.asked, both.deferred) == (len(FRESH), int((~sure).sum()))
 
 
 def test_a_batch_is_as_many_single_ones(folder):
@@ -73,9 +73,9 @@ def test_the_report_says_what_was_found(router, student, tmp_path):
     assert (found.texts, found.seen, found.least, found.confidence) == (len(FRESH), 1, 0.8, 0.95)
     both = ExportedRouter.load(tmp_path / "out")
     both.logits(FRESH)
-    assert found.decides == pytest.approx(1 - both.handed_over / len(FRESH))
+    assert found.decides == pytest.approx(1 - both.deferred / len(FRESH))
     assert both.student is not None
-    kept = sureness(student.logits(FRESH).numpy()) >= both.student.bar
+    kept = log_odds(student.logits(FRESH).numpy()) >= both.student.bar
     same = student.logits(FRESH).argmax(1) == router.logits(FRESH).argmax(1)
     assert found.agreement == pytest.approx(float(same[torch.from_numpy(kept)].float().mean()))
     assert report.to_dict()["student"]["texts"] == len(FRESH)
@@ -153,13 +153,17 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("settings", "error", "message"),
         [
-            ({"examples": None}, ValueError, "give examples=…; they need no labels"),
-            ({"agreement": 1.0}, ValueError, "agreement must be a share, above 0 and below 1; got 1.0"),
+            ({"examples": None}, ValueError, r"give examples=… \(--texts on the command line\); they need no labels"),
+            ({"agreement": 1.0}, ValueError, "agreement must be a share, above 0 and below 1, such as 0.98; got 1.0"),
             ({"agreement": 0.9999}, ExportRefused, "cannot be said of any part of them with 95 % confidence"),
             ({"examples": FRESH[:3]}, ExportRefused, "On 3 texts the student decides"),
             ({"examples": [IDENTITY[1]["query"]]}, ValueError, "was trained on all of the 1 examples"),
             ({"student": "out/student"}, TypeError, "must be a Router, as distill.* gives; got str"),
-            ({"student": Router.from_tools(CARDS[:1], encoder="hash")}, ValueError, "add_numbers|clock"),
+            (
+                {"student": Router.from_tools(CARDS[:1], encoder="hash")},
+                ValueError,
+                r"other tools than the router: it lacks \['clock'\] and knows besides none",
+            ),
             ({"student": Router.from_tools(CARDS[::-1], encoder="hash")}, ValueError, "in another order"),
         ],
     )

@@ -43,7 +43,7 @@ def distill(
         ("seconds", f"{report.seconds:.1f}, {report.teacher_seconds:.1f} of them the teacher's"),
     ]
     show_table("Student", ("what", "value"), rows)
-    behind = f"dspy-router export {router} DIR --student {out} --data FRESH.txt"
+    behind = f"dspy-router export {router} DIR --student {out} --texts FRESH"
     typer.echo(
         f'Saved the student to {out}. Next: dspy-router route {out} "your text", or, to keep its teacher for what'
     )

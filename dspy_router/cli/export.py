@@ -21,10 +21,11 @@ def export(
     ] = "int8",
     data: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Labelled queries, or a .txt of one a line, to compare on; by default training queries. Repeatable.",
-        ),
+        typer.Option(metavar="FILE", help="Labelled queries to compare on; by default training queries. Repeatable."),
+    ] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="The same without labels, as for distill. Repeatable."),
     ] = None,
     tolerance: Annotated[
         float, typer.Option(metavar="SHARE", help="Largest share of the decisions that may be lost.")
@@ -49,13 +50,11 @@ def export(
     from dspy_router.data.datasets import read_examples, read_texts
     from dspy_router.routing.router import Router
 
-    plain = [path for path in data or [] if path.endswith(".txt")]
-    labelled = [path for path in data or [] if path not in plain]
     report = Router.load(router).export(
         folder,
         quantize=None if quantize == "none" else quantize,
         tolerance=tolerance,
-        examples=[*read_examples(*labelled), *read_texts(*plain)] if data else None,
+        examples=[*read_examples(*data or []), *read_texts(*texts or [])] if data or texts else None,
         above="warn" if warn else "refuse",
         calibrate_on=read_examples(*calibrate_on) if calibrate_on else None,
         student=None if student is None else Router.load(student),

@@ -135,8 +135,8 @@ class Portable:
         those holds: a router with a bound on its errors is refused, unless the exported one is calibrated anew.
 
         With a student in front, see `distill`, most texts take microseconds and few are any the worse for it: what the
-        student is sure of it decides, the rest it hands over to the router. How sure it must be is found on
-        those of the `examples` that neither was trained on: with 95 % confidence the router would have chosen the same
+        student is sure of it decides, the rest it defers to the router. How sure it must be is found on those
+        of the `examples` that neither was trained on: with 95 % confidence the router would have chosen the same
         for at least `agreement` of what the student keeps. A calibration is then of both together, on `calibrate_on`.
 
         Args:

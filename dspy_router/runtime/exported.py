@@ -20,7 +20,7 @@ from dspy_router.runtime.cache import Cacheable
 from dspy_router.runtime.calibration import Calibration
 from dspy_router.runtime.decisions import as_decisions, check_probabilities, check_queries, check_threshold, choose_all
 from dspy_router.runtime.folder import EXPORTED, read_folder, read_index
-from dspy_router.runtime.halving import in_batches
+from dspy_router.runtime.halving import in_batches, ran_out_of_memory
 from dspy_router.runtime.head import Head, read_head
 from dspy_router.runtime.maps import softmax
 from dspy_router.runtime.names import check_names, check_same_tools
@@ -143,9 +143,9 @@ class ExportedRouter(Cacheable):
         return getattr(self.vectoriser, "truncated", 0)
 
     @property
-    def handed_over(self) -> int:
-        """How many texts so far the student left to the router behind it; 0 without a student."""
-        return 0 if self.student is None else self.student.handed_over
+    def deferred(self) -> int:
+        """How many texts so far the student deferred to the router behind it; 0 without a student."""
+        return 0 if self.student is None else self.student.deferred
 
     @property
     def state(self) -> Hashable:
@@ -193,10 +193,12 @@ class ExportedRouter(Cacheable):
             yield found.pop()
 
     def _score_one(self, texts: Sequence[str], summands: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """The logits of a single text, without the care that batches need; None where memory may have run out."""
+        """The logits of a single text, without the care that batches need; None where memory ran out."""
         try:
             return self._score(texts, summands)
-        except (MemoryError, RuntimeError):
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out_of_memory(error):
+                raise
             return None  # `in_batches` tries again, and knows what to say of it
 
     def _score(self, texts: Sequence[str], summands: NDArray[np.float32]) -> NDArray[np.float32]:

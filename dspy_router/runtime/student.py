@@ -1,4 +1,4 @@
-"""A student in front of an exported router: what it is sure of it decides, the rest it hands over."""
+"""A student in front of an exported router: what it is sure of it decides, the rest it defers."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Student:
     Attributes:
         vectoriser: Texts to vectors.
         head: Vectors and words to logits.
-        bar: Least sureness of what it decides itself; see `sureness`.
+        bar: Least log-odds of what it decides itself; see `log_odds`.
         asked: How many texts it has read so far.
-        handed_over: How many of them it left to the router.
+        deferred: How many of them it left to the router.
     """
 
     def __init__(self, vectoriser: Vectoriser, head: Head, *, bar: float) -> None:
         self.vectoriser, self.head, self.bar = vectoriser, head, bar
         self._most = math.exp(min(-bar, _BEYOND)) + 1.0  # weight of all options, where the likeliest has 1
-        self.asked = self.handed_over = 0
+        self.asked = self.deferred = 0
         self._lock = threading.Lock()
 
     def __call__(self, texts: Sequence[str], summands: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[int]]:
@@ -46,7 +46,7 @@ class Student:
         unsure = self._unsure(logits)
         with self._lock:
             self.asked += len(texts)
-            self.handed_over += len(unsure)
+            self.deferred += len(unsure)
         return logits, unsure
 
     def _unsure(self, logits: NDArray[np.float32]) -> list[int]:
@@ -56,7 +56,7 @@ class Student:
         return np.flatnonzero(_weights(logits) > self._most).tolist()
 
 
-def sureness(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def log_odds(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """The log-odds of the likeliest option against all others, [n], of logits [n, k + 1]."""
     return -np.log(np.maximum(_weights(logits) - 1.0, _LEAST))
 

@@ -18,8 +18,7 @@ from dspy_router.routing.words import Vocabulary
 from dspy_router.runtime.decisions import check_queries, choose_all
 from dspy_router.runtime.exported import ExportedRouter
 from dspy_router.runtime.maps import softmax
-from dspy_router.runtime.names import check_same_tools
-from dspy_router.runtime.student import FOLDER, read_student, sureness
+from dspy_router.runtime.student import FOLDER, log_odds, read_student
 
 _CONFIDENCE = 0.95
 
@@ -82,8 +81,13 @@ def check_student(student: Quick, tools: Sequence[str], texts: Sequence[str] | N
     if not hasattr(student, "policy") or not hasattr(student, "encoder"):
         raise TypeError(f"The student must be a Router, as distill(router, texts) gives; got {type(student).__name__}.")
     if isinstance(agreement, bool) or not isinstance(agreement, int | float) or not 0.0 < agreement < 1.0:
-        raise ValueError(f"agreement must be a share, above 0 and below 1; got {agreement!r}.")
-    check_same_tools(tools, student.tools)
+        raise ValueError(f"agreement must be a share, above 0 and below 1, such as 0.98; got {agreement!r}.")
+    missing, unknown = sorted(set(tools) - set(student.tools)), sorted(set(student.tools) - set(tools))
+    if missing or unknown:
+        raise ValueError(
+            f"The student is for other tools than the router: it lacks {missing or 'none'} and knows besides "
+            f"{unknown or 'none'}. Distill the router anew, or use add_tools and remove_tools."
+        )
     if tuple(student.tools) != tuple(tools):
         raise ValueError(
             "The student has the router's tools in another order: add and remove tools of both in the same order, or "
@@ -92,7 +96,7 @@ def check_student(student: Quick, tools: Sequence[str], texts: Sequence[str] | N
     if texts is None:
         raise ValueError(
             "What the student may decide is found by comparing it with the router on texts that neither was trained "
-            "on: give examples=…; they need no labels."
+            "on: give examples=… (--texts on the command line); they need no labels."
         )
     check_queries(texts)
     if len(student.seen.among(texts)) == len(texts):
@@ -135,7 +139,7 @@ def put_in_front(student: Quick, router: ExportedRouter, texts: Sequence[str], a
         choose_all(softmax(rows.astype(np.float64)), router.tools) for rows in (logits, router.logits(texts))
     )
     other = np.array(own) != np.array(wanted)
-    found = certify(sureness(logits), other, max_risk=1.0 - agreement, confidence=_CONFIDENCE)
+    found = certify(log_odds(logits), other, max_risk=1.0 - agreement, confidence=_CONFIDENCE)
     if not found.kept:
         more = found.more_examples
         asked = (
