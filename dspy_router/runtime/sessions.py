@@ -28,6 +28,8 @@ def open_session(graph: bytes, *, threads: int) -> onnxruntime.InferenceSession:
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Optimised again, an int8 graph gets back an operator that the export had avoided, and runs slower.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3  # errors; what it warns of is nothing that a user could act on
     # A thread that waits for work by turning round would take a core from whoever serves beside us.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
