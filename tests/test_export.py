@@ -43,6 +43,12 @@ def test_float32_decides_as_torch_does(encoder, options, tmp_path):
     check_alike(router, exported(router, tmp_path / "out"))
 
 
+def test_all_hidden_layers_of_a_policy_go_along(tmp_path):
+    router = hash_router(CARDS)
+    fit(router, IDENTITY, config=TrainConfig(epochs=20, deep_from=1, members=3, progress=False))
+    check_alike(router, exported(router, tmp_path / "out"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("trainable", [False, True])
 def test_a_sentence_encoder_frozen_or_fine_tuned(trainable, tmp_path):

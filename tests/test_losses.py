@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from dspy_router.learning.losses import balanced_weights, contrastive, cross_entropy
+from dspy_router.learning.losses import contrastive, cross_entropy
+from dspy_router.learning.objectives import balanced_weights
 
 LOGITS = torch.tensor([[1.0, 2.0, 5.0], [3.0, 3.0, 2.0]]).log()
 FIRST = torch.tensor([[True, False, False], [False, True, False]])

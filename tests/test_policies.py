@@ -29,16 +29,17 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-def trained_on(cards, *, deep: bool = False) -> Any:
+def trained_on(cards, *, deep: bool = False, members: int | None = None) -> Any:
     router = hash_router(cards)
-    fit(router, IDENTITY, config=TrainConfig(epochs=40, threads=1, deep_from=1 if deep else 1000))
+    fit(router, IDENTITY, config=TrainConfig(epochs=40, threads=1, deep_from=1 if deep else 1000, members=members))
     assert isinstance(router.policy, ToolSpacePolicy) and router.policy.deep == deep
+    assert router.policy.members == (members or 1)
     return router
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["shallow", "deep"])
+@pytest.fixture(scope="module", params=[(False, None), (True, None), (True, 3)], ids=["shallow", "deep", "members"])
 def trained(request):
-    return trained_on(MORE, deep=request.param)
+    return trained_on(MORE, deep=request.param[0], members=request.param[1])
 
 
 def logits(router: Router, texts=TEXTS, allowed=None) -> torch.Tensor:
@@ -191,6 +192,49 @@ def test_a_config_builds_the_same_shape(trained):
     policy = ToolSpacePolicy.from_config(json.loads(json.dumps(trained.policy.config)))
     assert policy.config == trained.policy.config
     policy.load_state_dict(trained.policy.state_dict())
+
+
+@pytest.fixture(scope="module")
+def several():
+    return trained_on(MORE, deep=True, members=3)
+
+
+class TestMembers:
+    """Several hidden layers in one policy: each is taught alone, decisions take the mean."""
+
+    def alone(self, router: Any, member: int) -> Router:
+        """The router with one of its members, in a policy of its own."""
+        policy, size = router.policy, router.policy.hidden
+        rows, columns = slice(member * size, (member + 1) * size), slice(member * policy.word_dim, None)
+        weights = policy.state_dict()
+        for name in ("up_weights", "up_biases", "project"):
+            weights[name] = weights[name][rows]
+        weights["hidden_weights"] = weights["hidden_weights"][:, rows]
+        weights["word_vectors"] = weights["word_vectors"][:, columns][:, : policy.word_dim]
+        one = ToolSpacePolicy.from_config({**policy.config, "members": 1})
+        one.load_state_dict(weights)
+        copied = rearranged(router, range(len(MORE)))
+        copied.policy = one.eval()
+        return copied
+
+    def test_a_decision_is_their_mean(self, several):
+        each = torch.stack([logits(self.alone(several, member)) for member in range(3)])
+        assert (each[0] - each[1]).abs().max() > 0.01  # they have learned apart
+        assert torch.allclose(logits(several), each.mean(0), atol=1e-4)
+
+    def test_in_training_each_speaks_for_itself(self, several):
+        policy = ToolSpacePolicy.from_config({**several.policy.config, "dropout": 0.0, "word_dropout": 0.0})
+        policy.load_state_dict(several.policy.state_dict())
+        copied = rearranged(several, range(len(MORE)))
+        copied.policy = policy.train()
+        mask = torch.rand(len(TEXTS), len(MORE)) < 0.7
+        each = torch.cat([logits(self.alone(several, member), allowed=mask) for member in range(3)])
+        assert torch.allclose(logits(copied, allowed=mask), each, atol=1e-4)
+
+    def test_a_policy_keeps_the_hidden_layers_it_has(self, several):
+        again = rearranged(several, range(len(MORE)))
+        fit(again, IDENTITY, config=TrainConfig(epochs=1, deep_from=1, members=2))
+        assert isinstance(again.policy, ToolSpacePolicy) and again.policy.members == 3
 
 
 class TestOwnPolicy:

@@ -75,6 +75,23 @@ class TestSoftExpectedReward:
         loss = soft_expected_reward(ROW, rewards, temperature=1, smoothing=0.1)
         assert loss.item() == pytest.approx(0.1 * uniform - 0.9 * log(3))
 
+    def test_robustness_by_hand(self):
+        """Of the weights 2, 1 and 4 it earns 3 where 4 is the most: (1 − √(3/4)) / ½ with q = ½, 1 − 3/4 with 1."""
+        rewards = tensor([[log(2), nan, log(4)]])
+        for q, expected in ((0.5, 2 * (1 - 0.75**0.5)), (1.0, 0.25)):
+            loss = soft_expected_reward(ROW, rewards, temperature=1, robustness=q)
+            assert loss.item() == pytest.approx(expected)
+
+    def test_robust_a_hit_where_the_policy_is_sure_of_another_tool_pulls_less(self):
+        """With the tool found, π = e^{-8}: cross-entropy pulls with nearly 1, q = ½ with √π of that."""
+        logits, rewards = tensor([[0, 8]]), tensor([[1, nan]])
+        pulls = [
+            gradient(lambda x, q=q: soft_expected_reward(x, rewards, temperature=0.01, robustness=q), logits)[0, 0]
+            for q in (0.0, 0.5)
+        ]
+        assert pulls[0].item() == pytest.approx(-1, abs=1e-3)
+        assert pulls[1].item() == pytest.approx(-exp(-4), rel=1e-3)
+
     def test_smoothing_leaves_out_what_is_forbidden(self):
         """Between 1/6 and 5/6, the third option having no probability at all."""
         logits = torch.where(torch.tensor([[False, True, False]]), -torch.inf, ROW)

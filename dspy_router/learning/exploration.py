@@ -86,8 +86,8 @@ def explore(
         episodes: What to learn from. Those with labels are not tried; rewards that they have are taken as tries.
         roll: Gives the rewards of tries.
         trials: The rule by which tries are chosen, with the maximum of the reward and what is costly or forbidden.
-        config: How the policy learns; temperature, bounds and least smoothing of its `reward` are set by `settings` and
-            `trials`.
+        config: How the policy learns; temperature, bounds, and the least smoothing and robustness of its `reward` are
+            set by `settings` and `trials`.
         settings: How to spend tries.
         suggested: What to try first, by the number of the example.
 
@@ -209,13 +209,15 @@ class _Exploration:
             if rewards or episode.labels:
                 lessons.append(replace(episode, rewards=rewards))
         reward = replace(self.config.reward, temperature=settings.temperature, bounds=self.trials.range)
-        config = replace(self.config, reward=replace(reward, smoothing=max(reward.smoothing, settings.smoothing)))
+        held = {name: max(getattr(reward, name), getattr(settings, name)) for name in ("smoothing", "robustness")}
+        config = replace(self.config, reward=replace(reward, **held), members=self.config.members or settings.members)
         if not last:
             # Unsmoothed: a policy that is kept from being sure has tries made where it knows enough.
             # Few examples are passed over several times an epoch; between rounds that is more than it takes.
             passes = passes_an_epoch(len(lessons), config.batch_size or default_batch_size(len(lessons)))
             epochs = min(max(1, round(settings.epochs / passes)), config.epochs)
-            config = replace(config, epochs=epochs, reward=replace(reward, level=self.trials.level, smoothing=0.0))
+            reward = replace(reward, level=self.trials.level, smoothing=0.0)
+            config = replace(config, epochs=epochs, reward=reward, members=self.config.members)
         return learned, fit(learned, lessons, config=config)
 
 

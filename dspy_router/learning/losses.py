@@ -78,25 +78,6 @@ def contrastive(logits: Tensor, right: Tensor, *, weights: Tensor | None = None,
     return (to_tools.mean() - share.mean()) / 2
 
 
-def balanced_weights(right: Tensor, power: float) -> Tensor:
-    """Weight of each row so that rare tools count more, with mean 1.
-
-    `w_i ∝ n_c^−power` where n_c is the number of rows whose (first) right option is that of row i: 0 leaves the classes
-    as they are, 1 makes them count alike.
-
-    Args:
-        right: bool [n, k + 1].
-        power: In [0, 1].
-
-    Returns:
-        float [n].
-    """
-    first = right.int().argmax(1)
-    counts = torch.bincount(first, minlength=right.shape[1]).clamp_min(1).float()
-    weights = counts[first] ** -power
-    return weights / weights.mean()
-
-
 def expected_reward(logits: Tensor, rewards: Tensor) -> Tensor:
     """Exact expected reward, made negative: `mean_i −Σ_a π(a|x_i) r(x_i, a)`, without any sampling noise.
 
@@ -118,7 +99,13 @@ def expected_reward(logits: Tensor, rewards: Tensor) -> Tensor:
 
 
 def soft_expected_reward(
-    logits: Tensor, rewards: Tensor, *, temperature: float, baseline: float = 0.0, smoothing: float = 0.0
+    logits: Tensor,
+    rewards: Tensor,
+    *,
+    temperature: float,
+    baseline: float = 0.0,
+    smoothing: float = 0.0,
+    robustness: float = 0.0,
 ) -> Tensor:
     """Expected exponential utility of the reward: `mean_i −log Σ_a π(a|x_i) e^{(r(x_i, a) − b) / τ}`.
 
@@ -138,19 +125,29 @@ def soft_expected_reward(
     Smoothing is that of `cross_entropy`: held back from being sure, a policy does not explain away a reward that speaks
     against it (Lukasik et al. 2020, "Does label smoothing mitigate label noise?").
 
+    With a robustness q the loss of a row is `(1 − e^{q v}) / q` instead of −v, where v is the logarithm of its expected
+    utility less the most that a policy can have there: what contradicts all the rest costs 1/q at most, where −v has
+    no bound. It is that of Zhang & Sabuncu 2018, "Generalized cross entropy loss for training deep neural networks with
+    noisy labels", where τ → 0 and the tool is found.
+
     Args:
         logits: float [b, k + 1].
         rewards: float [b, k + 1], NaN where unknown.
         temperature: τ > 0, in units of the reward.
         baseline: b, the reward that speaks neither for a tool nor against it.
         smoothing: ε, in [0, 1).
+        robustness: q, in [0, 1].
 
     Returns:
         A scalar.
     """
     log_probabilities = logits.log_softmax(1)
-    utility = (log_probabilities + evidence(rewards, temperature=temperature, baseline=baseline)).logsumexp(1)
-    return _smoothed(-utility, log_probabilities, smoothing).mean()
+    said = evidence(rewards, temperature=temperature, baseline=baseline)
+    utility = (log_probabilities + said).logsumexp(1)
+    losses = -utility
+    if robustness > 0.0:
+        losses = -torch.expm1(robustness * (utility - said.amax(1))) / robustness
+    return _smoothed(losses, log_probabilities, smoothing).mean()
 
 
 def evidence(rewards: Tensor, *, temperature: float, baseline: float = 0.0) -> Tensor:

@@ -95,7 +95,7 @@ class Objective:
         self.start = None if start is None else start.to(device)
         self.predicted = None if predicted is None else predicted.to(device)
         self.weights = torch.ones(len(lessons), device=device)
-        self.weights[self.labelled] = losses.balanced_weights(self.right[self.labelled], config.balance)
+        self.weights[self.labelled] = balanced_weights(self.right[self.labelled], config.balance)
         self.low, self.high = lessons.reward_range if config.reward.bounds is None else config.reward.bounds
         low, high = lessons.reward_range
         if bool(lessons.rewarded.any()) and not self.low <= low <= high <= self.high:
@@ -129,8 +129,9 @@ class Objective:
         settings, name, rewards = self.config.reward, self.rewards_objective, self.rewards[rows]
         if name == "soft_expected_reward":
             utility = losses.aspire((rewards - self.low) / (self.high - self.low), settings.level)
-            how = {"temperature": settings.temperature, "baseline": 0.5, "smoothing": settings.smoothing}
-            return losses.soft_expected_reward(logits, utility, **how)
+            how = {"temperature": settings.temperature, "baseline": 0.5}
+            held = {"smoothing": settings.smoothing, "robustness": settings.robustness}
+            return losses.soft_expected_reward(logits, utility, **how, **held)
         if name == "expected_reward":
             return losses.expected_reward(logits, rewards.nan_to_num(self.low))
         if name == "reward_regression":
@@ -175,6 +176,25 @@ class Objective:
     def _of_actions(self, rows: Tensor) -> Tensor:
         """What the logged choices of these rows earned, float [b]."""
         return self.rewards[rows].gather(1, self.actions[rows, None]).squeeze(1)
+
+
+def balanced_weights(right: Tensor, power: float) -> Tensor:
+    """Weight of each row so that rare tools count more, with mean 1.
+
+    `w_i ∝ n_c^−power` where n_c is the number of rows whose (first) right option is that of row i: 0 leaves the classes
+    as they are, 1 makes them count alike.
+
+    Args:
+        right: bool [n, k + 1].
+        power: In [0, 1].
+
+    Returns:
+        float [n].
+    """
+    first = right.int().argmax(1)
+    counts = torch.bincount(first, minlength=right.shape[1]).clamp_min(1).float()
+    weights = counts[first] ** -power
+    return weights / weights.mean()
 
 
 def centred(logits: Tensor, start: Tensor) -> Tensor:

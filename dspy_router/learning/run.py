@@ -69,10 +69,10 @@ class TrainingRun:
         if isinstance(self.policy, ToolSpacePolicy):
             # Of rewards, as many labels are taken for there as there are tools that were best somewhere.
             labels = len(torch.unique(train.best, dim=0)) if train.labelled.all() else int(train.best.any(0).sum())
-            if labels == 0:  # nothing is known to be right anywhere: any option may be
-                labels = len(router.tools) + 1
+            labels = labels or len(router.tools) + 1  # nothing is known to be right anywhere: any option may be
             deep = len(train) >= config.deep_from * labels
-            self.policy.prepare(router.tools, len(self.work.vocabulary), deep=deep, generator=generator)
+            known = (router.tools, len(self.work.vocabulary))
+            self.policy.prepare(*known, deep=deep, members=config.members, generator=generator)
         self.words = self.work.vocabulary.bag(train.texts).to(self.device)
         self.vectors: Tensor | None = None
         if not self.encoder_trains:
@@ -232,7 +232,8 @@ class TrainingRun:
         else:
             rows = rows.to(self.device)
             vectors = self.vectors[rows]
-        return self.objective(rows, self.policy(States(vectors, self.words.select(rows)), self.work.space))
+        logits = self.policy(States(vectors, self.words.select(rows)), self.work.space)
+        return self.objective(rows.repeat(len(logits) // len(rows)), logits)  # each member of an ensemble is taught
 
     def logits(self, texts: Sequence[str] | None = None) -> Tensor:
         """The policy's logits on these texts, by default those it is trained on; float [n, k + 1]."""

@@ -29,6 +29,7 @@ class RewardConfig:
         level: The reward that speaks neither for a tool nor against it in the soft expected reward, as a share of the
             rewards' range, in (0, 1).
         smoothing: Label smoothing of the soft expected reward, in [0, 1), for rewards that may be wrong.
+        robustness: How far the soft expected reward is bounded, in [0, 1], for the same: q of `soft_expected_reward`.
         bounds: The least and the largest reward there can be; None takes those of the examples.
         samples: Draws an example and step of the policy gradient.
         entropy: Weight of the entropy bonus of the policy gradient.
@@ -42,6 +43,7 @@ class RewardConfig:
     temperature: float = 0.1
     level: float = 0.5
     smoothing: float = 0.0
+    robustness: float = 0.0
     bounds: tuple[float, float] | None = None
     samples: int = 4
     entropy: float = 0.0
@@ -59,6 +61,8 @@ class RewardConfig:
             raise ValueError(f"level must lie in (0, 1), got {self.level!r}.")
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"smoothing must lie in [0, 1), got {self.smoothing!r}.")
+        if not 0 <= self.robustness <= 1:
+            raise ValueError(f"robustness must lie in [0, 1], got {self.robustness!r}.")
         if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
             raise ValueError(f"bounds must be a least and a larger reward, got {self.bounds!r}.")
         for name in ("temperature", "clip", "gumbel_temperature"):
@@ -84,6 +88,8 @@ class TrainConfig:
         prior: Strength λ of a Gaussian prior around the zero-shot policy: `λ / 2n · Σ θ²` over n examples, so that it
             matters where examples are few.
         deep_from: Examples a label, on average, from which the policy gets its hidden layer; with fewer it overfits.
+        members: How many hidden layers learn side by side, where the policy has none yet; decisions take their mean.
+            None leaves it the number it was made with, one by default. With three, training takes over twice as long.
         neighbours: How many of the nearest training queries each later decision asks as well; 0 asks none. Better
             where users repeat each other's words, but slower and larger; see `NeighbourPolicy`.
         smoothing: Label smoothing of the cross-entropy, in [0, 1).
@@ -112,6 +118,7 @@ class TrainConfig:
     encoder_learning_rate: float | None = None
     prior: float = 1.0
     deep_from: int = 30
+    members: int | None = None
     neighbours: int = 0
     smoothing: float = 0.1
     balance: float = 0.0
@@ -130,7 +137,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.objective not in ("cross_entropy", "contrastive"):
             raise ValueError(f"The objective must be 'cross_entropy' or 'contrastive', got {self.objective!r}.")
-        for name in ("epochs", "batch_size", "patience", "hard_negatives", "threads"):
+        for name in ("epochs", "batch_size", "patience", "hard_negatives", "members", "threads"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")

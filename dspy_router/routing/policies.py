@@ -111,6 +111,10 @@ class ToolSpacePolicy(nn.Module):
     The hidden layer reads the query's vector and its words; it comes with enough examples, see
     `TrainConfig.deep_from`. A tool that was added after training has no correction: it is reached by its card alone.
 
+    With several members there are as many hidden layers, each with its own random start and word vectors; all else they
+    share. Each is taught alone, and decisions take the mean of their logits: an ensemble that stays one policy (Lee et
+    al. 2015, "Why M heads are better than one: training a diverse ensemble of deep networks", with shared layers).
+
     Chosen on toole's and clinc150's validation parts with frozen MiniLM vectors; `benchmarks/README.md` tells what was
     kept and what was not.
     """
@@ -123,6 +127,7 @@ class ToolSpacePolicy(nn.Module):
         word_dim: int = 256,
         dropout: float = 0.5,
         word_dropout: float = 0.3,
+        members: int = 1,
         view_weights: Sequence[float] = (0.5, 0.25, 0.25),
         word_weight: float = 0.25,
         scale: float = 20.0,
@@ -136,6 +141,7 @@ class ToolSpacePolicy(nn.Module):
             word_dim: Length of the learned vector of a word.
             dropout: Share of the hidden layer that is dropped in training.
             word_dropout: Share of the words that is dropped in training.
+            members: How many hidden layers there are to be.
             view_weights: Weight of the cosine with the card's description, name and parameters.
             word_weight: Weight of the overlap of words.
             scale: Inverse temperature.
@@ -143,7 +149,7 @@ class ToolSpacePolicy(nn.Module):
         """
         super().__init__()
         self.dim, self.hidden, self.word_dim = dim, hidden, word_dim
-        self.dropout, self.word_dropout = dropout, word_dropout
+        self.dropout, self.word_dropout, self.members = dropout, word_dropout, members
         self.view_weights = nn.Parameter(torch.tensor(list(view_weights), dtype=torch.float32))
         self.word_weight = nn.Parameter(torch.tensor(float(word_weight)))
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
@@ -155,7 +161,7 @@ class ToolSpacePolicy(nn.Module):
     @property
     def config(self) -> dict[str, Any]:
         """What `from_config` needs to build a policy of the same shape, JSON-ready."""
-        names = ("dim", "hidden", "word_dim", "dropout", "word_dropout", "known", "words", "deep")
+        names = ("dim", "hidden", "word_dim", "dropout", "word_dropout", "members", "known", "words", "deep")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
@@ -178,10 +184,16 @@ class ToolSpacePolicy(nn.Module):
         """Whether there is a hidden layer."""
         return self.project.shape[0] > 0
 
+    @property
+    def _apart(self) -> bool:
+        """Whether each member speaks for itself, as it does where it is taught."""
+        return self.training and self.deep and self.members > 1
+
     def _allocate(self, *, tools: int, words: int, deep: bool) -> None:
-        hidden, word_dim = (self.hidden, self.word_dim) if deep else (0, 0)
+        # Of several members the layers stand one behind the other.
+        hidden, word_dim = (self.members * self.hidden, self.members * self.word_dim) if deep else (0, 0)
         self.word_vectors = nn.Parameter(torch.zeros(words, word_dim))
-        self.up_weights = nn.Parameter(torch.zeros(hidden, self.dim + word_dim))
+        self.up_weights = nn.Parameter(torch.zeros(hidden, self.dim + (self.word_dim if deep else 0)))
         self.up_biases = nn.Parameter(torch.zeros(hidden))
         self.project = nn.Parameter(torch.zeros(hidden, self.dim))
         # Row 0 of each correction is *none*; the rows of the known tools follow.
@@ -192,7 +204,13 @@ class ToolSpacePolicy(nn.Module):
         self._column_cache = None
 
     def prepare(
-        self, names: Sequence[str], words: int, *, deep: bool = True, generator: torch.Generator | None = None
+        self,
+        names: Sequence[str],
+        words: int,
+        *,
+        deep: bool = True,
+        members: int | None = None,
+        generator: torch.Generator | None = None,
     ) -> None:
         """Make room for the corrections of these tools and words; what was learned is kept.
 
@@ -200,8 +218,11 @@ class ToolSpacePolicy(nn.Module):
             names: The tools that training is about to see.
             words: Size of the vocabulary.
             deep: Whether there is to be a hidden layer; one that is there already stays.
+            members: How many hidden layers, where there are none yet; None for as many as it was made with.
             generator: Source of the random start of the hidden layer.
         """
+        if members is not None and not self.deep:
+            self.members = members
         device, was_deep = self.log_scale.device, self.deep
         old = {name: tensor.detach().cpu() for name, tensor in self.named_parameters()}
         self.known = [*self.known, *(name for name in names if name not in self.known)]
@@ -221,10 +242,13 @@ class ToolSpacePolicy(nn.Module):
         return [self.project, self.query_weights, self.hidden_weights, self.word_weights]
 
     def forward(self, states: States, tools: Tools, allowed: Tensor | None = None) -> Tensor:
-        """Logits, float32 [b, k + 1], last column *none*."""
+        """Logits, float32 [b, k + 1], last column *none*; in training those of each member, [members · b, k + 1]."""
         scores = self._overlap(states.words, tools) * self.word_weight  # [b, k]
         points = self.points(tools.views)  # [k, d]
         aim = self.aim(states)
+        if self._apart:
+            scores = scores.repeat(self.members, 1)
+            allowed = None if allowed is None else allowed.repeat(self.members, 1)
         logits = aim.scale * (scores + aim.query @ points.T)
         if aim.bonus is not None:
             logits = logits + aim.bonus[:, self._columns(tools.names, aim.bonus.device)]
@@ -237,13 +261,13 @@ class ToolSpacePolicy(nn.Module):
         return torch.einsum("kmd,m->kd", views, self.view_weights)
 
     def aim(self, states: States) -> Aim:
-        """What it makes of these states before it looks at any tool."""
+        """What it makes of these states before it looks at any tool; in training a batch of it for each member."""
         query, words = states
         scale, bonus = self.log_scale.exp(), None
         none = (scale * self.none_level).expand(len(query))
         if self.known:
-            hidden, corrections = self._corrections(query, words)  # [b, h], [b, n + 1]
-            query, none = query + hidden @ self.project, none + corrections[:, 0]
+            query, corrections = self._corrected(query, words)  # [b, d], [b, n + 1]
+            none = scale * self.none_level + corrections[:, 0]
             bonus = F.pad(corrections[:, 1:], (0, 1))  # a last column of zeros for tools that training never saw
         return Aim(query, none, scale, self.word_weight, self.known, bonus)
 
@@ -261,7 +285,8 @@ class ToolSpacePolicy(nn.Module):
         rows = torch.where(known, tools.word_rows[words.indices.clamp(max=len(tools.word_rows) - 1)], last)
         return F.embedding_bag(rows, tools.word_table, words.offsets, mode="sum", per_sample_weights=words.weights)
 
-    def _corrections(self, query: Tensor, words: WordBag) -> tuple[Tensor, Tensor]:
+    def _corrected(self, query: Tensor, words: WordBag) -> tuple[Tensor, Tensor]:
+        """Where the queries are moved to, [b, d], and the corrections of *none* and the known tools, [b, n + 1]."""
         seen = words.indices < self.words
         indices = torch.where(seen, words.indices, 0)
         weights = words.weights * seen
@@ -272,9 +297,20 @@ class ToolSpacePolicy(nn.Module):
         if self.words:
             corrections = corrections + WORD_SCALE * F.embedding_bag(indices, self.word_weights, **bag)
         if not self.deep:
-            return query.new_zeros(len(query), 0), corrections
+            return query, corrections
         gist = F.embedding_bag(indices, self.word_vectors, **bag)
-        text = torch.cat([query * math.sqrt(self.dim), F.layer_norm(gist, (self.word_dim,))], dim=1)
+        hidden = self._layers(query, gist)  # [members, b, h]
+        moves = hidden @ self.project.unflatten(0, (self.members, -1))
+        raises = hidden @ self.hidden_weights.T.unflatten(0, (self.members, -1))
+        if self._apart:
+            return (query + moves).flatten(0, 1), (corrections + raises).flatten(0, 1)
+        return query + moves.mean(0), corrections + raises.mean(0)
+
+    def _layers(self, query: Tensor, gist: Tensor) -> Tensor:
+        """The hidden layer of each member, [members, b, h]."""
+        gists = F.layer_norm(gist.unflatten(1, (self.members, -1)), (self.word_dim,)).transpose(0, 1)
+        text = torch.cat([(query * math.sqrt(self.dim)).expand(self.members, -1, -1), gists], dim=2)
         text = F.dropout(text, self.dropout / 2, self.training)
-        hidden = F.dropout(F.gelu(F.linear(text, self.up_weights, self.up_biases)), self.dropout, self.training)
-        return hidden, corrections + hidden @ self.hidden_weights.T
+        weights, biases = (part.unflatten(0, (self.members, -1)) for part in (self.up_weights, self.up_biases))
+        hidden = torch.baddbmm(biases[:, None], text, weights.transpose(1, 2))
+        return F.dropout(F.gelu(hidden), self.dropout, self.training)

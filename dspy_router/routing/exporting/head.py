@@ -25,6 +25,8 @@ _MOST_BYTES = 1 << 30  # of the table of words and tools
 class FoldedHead(nn.Module):
     """A `ToolSpacePolicy` over fixed tools: `query @ a + hidden @ b + words + bias`, and a novelty behind it.
 
+    The hidden layer is that of all its members, one behind the other.
+
     With the tools' points P, the projection and the corrections as `ToolSpacePolicy` has them, scale s:
     `a = s · Pᵀ + corrections against the query`, `b = s · project @ Pᵀ + corrections against the hidden layer`, and
     every word has one row of what it adds to each logit. The last column is *none*'s.
@@ -59,9 +61,12 @@ class FoldedHead(nn.Module):
         table[: policy.words] += corrections(WORD_SCALE * policy.word_weights)
         self.table = _frozen(table)
         if self.deep:
-            self.b = _frozen(F.pad(scale * policy.project @ points, (0, 1)) + corrections(policy.hidden_weights.T))
+            b = F.pad(scale * policy.project @ points, (0, 1)) + corrections(policy.hidden_weights.T)
+            self.b = _frozen(b / policy.members)
             by_query, by_words = policy.up_weights.T.split([policy.dim, policy.word_dim])
-            self.up_query, self.up_words = _frozen(by_query * math.sqrt(policy.dim)), _frozen(by_words)
+            self.up_query = _frozen(by_query * math.sqrt(policy.dim))
+            self.up_words = nn.ParameterList(map(_frozen, by_words.chunk(policy.members, dim=1)))
+            self.word_dim = policy.word_dim
             self.up_bias = _frozen(policy.up_biases)
             # Words that came after training have none.
             self.word_vectors = _frozen(F.pad(policy.word_vectors, (0, 0, 0, len(table) - policy.words)))
@@ -72,11 +77,18 @@ class FoldedHead(nn.Module):
         weigh = weights[:, None, :]  # [n, 1, w]
         logits = vectors @ self.a + (weigh @ self.table[words])[:, 0] + self.bias
         if self.deep:
-            gist = F.layer_norm((weigh @ self.word_vectors[words])[:, 0], (self.word_vectors.shape[1],))
-            hidden = F.gelu(vectors @ self.up_query + gist @ self.up_words + self.up_bias)
+            gist = (weigh @ self.word_vectors[words])[:, 0]
+            hidden = F.gelu(vectors @ self.up_query + self._read(gist) + self.up_bias)
             logits = logits + hidden @ self.b
         logits = logits + summands
         return logits if self.novelty is None else self.novelty.adjust(logits, self.names)
+
+    def _read(self, gist: Tensor) -> Tensor:
+        """What the hidden layers make of the words alone, [n, members · h]."""
+        # Without cutting up and putting together where there is but one: a student's decision would feel it.
+        parts = (gist,) if len(self.up_words) == 1 else gist.split(self.word_dim, dim=1)
+        read = [F.layer_norm(part, (self.word_dim,)) @ up for part, up in zip(parts, self.up_words, strict=True)]
+        return read[0] if len(read) == 1 else torch.cat(read, dim=1)
 
 
 class Folded(NamedTuple):
