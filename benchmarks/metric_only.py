@@ -105,7 +105,6 @@ def _figures(
     baselines: Mapping[str, float],
 ) -> Iterator[Figure]:
     value, report = _explored(setting, task, tries)
-    n, data = len(task.corpus.train), task.corpus.name
     note = f"{value:.2%} against {reference:.2%}; {report.seconds:.0f} s outside the rollouts"
     yield Figure(
         f"{what}: share of the whole's",
@@ -115,24 +114,14 @@ def _figures(
         target=target,
         baselines=baselines,
         note=note,
-        data=data,
+        data=task.corpus.name,
     )
-    yield Figure(
-        f"{what}: rollouts an example",
-        report.tries / n,
-        split="train",
-        unit="times",
-        n=n,
-        target=tries,
-        bound="at most",
-        baselines={"exhaustive": float(len(task.corpus.cards) + 1)},
-        data=data,
-    )
+    yield _rollouts(task.corpus, what, report.tries, tries)
 
 
 def _noisy(setting: Setting, exact: Task, supervised: float) -> Iterator[Figure]:
     """The metric errs, and errs otherwise in each draw."""
-    (tries, target), data, members = NOISY, exact.corpus.name, ExploreConfig(noise=NOISE).members
+    what, (tries, target), members = "metric wrong on 10 %", NOISY, ExploreConfig(noise=NOISE).members
     wholes = setting.adapt(replace(CONFIG, members=members))
     beside = _right(train(exact.corpus, setting.encoder, wholes).router, exact.corpus)
     values, spent, seconds = [], [], []
@@ -140,29 +129,34 @@ def _noisy(setting: Setting, exact: Task, supervised: float) -> Iterator[Figure]
         noisy = replace(exact, rewards=_flip(exact.rewards, setting.seed + draw))
         value, report = _explored(setting, noisy, tries, noise=NOISE)
         values.append(value)
-        spent.append(report.tries / len(exact.corpus.train))
+        spent.append(report.tries)
         seconds.append(report.seconds)
     accuracies = ", ".join(f"{value:.2%}" for value in values)
     yield Figure.mean(
-        "metric wrong on 10 %: share of the whole's",
+        f"{what}: share of the whole's",
         [value / supervised for value in values],
         split="val",
         n=len(exact.corpus.val),
         target=target,
         note=f"{accuracies} in {len(values)} draws of the errors, against {supervised:.2%}, and {beside:.2%} where "
         f"{members} hidden layers learn from all labels; {max(seconds):.0f} s outside the rollouts at most",
-        data=data,
+        data=exact.corpus.name,
     )
-    yield Figure(
-        "metric wrong on 10 %: rollouts an example",
-        max(spent),
+    yield _rollouts(exact.corpus, what, max(spent), tries)
+
+
+def _rollouts(corpus: Corpus, what: str, spent: int, most: float) -> Figure:
+    n = len(corpus.train)
+    return Figure(
+        f"{what}: rollouts an example",
+        spent / n,
         split="train",
         unit="times",
-        n=len(exact.corpus.train),
-        target=tries,
+        n=n,
+        target=most,
         bound="at most",
-        baselines={"exhaustive": float(len(exact.corpus.cards) + 1)},
-        data=data,
+        baselines={"exhaustive": float(len(corpus.cards) + 1)},
+        data=corpus.name,
     )
 
 

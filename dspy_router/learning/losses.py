@@ -126,9 +126,9 @@ def soft_expected_reward(
     against it (Lukasik et al. 2020, "Does label smoothing mitigate label noise?").
 
     With a robustness q the loss of a row is `(1 − e^{q v}) / q` instead of −v, where v is the logarithm of its expected
-    utility less the most that a policy can have there: what contradicts all the rest costs 1/q at most, where −v has
-    no bound. It is that of Zhang & Sabuncu 2018, "Generalized cross entropy loss for training deep neural networks with
-    noisy labels", where τ → 0 and the tool is found.
+    utility less the most that a policy can have there: what contradicts all the rest costs 1/q at most, where −v goes
+    up to the range of the rewards over τ. It is that of Zhang & Sabuncu 2018, "Generalized cross entropy loss for
+    training deep neural networks with noisy labels", where τ → 0 and the tool is found.
 
     Args:
         logits: float [b, k + 1].
