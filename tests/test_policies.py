@@ -266,3 +266,11 @@ class TestOwnPolicy:
             Router.load(tmp_path / "router")
         with pytest.raises(ValueError, match="does not fit the policy"):
             Router.load(tmp_path / "router", policy=BilinearPolicy(32))
+
+
+def test_a_policy_is_described_as_before_there_could_be_several_layers():
+    """A calibration holds for a policy's description and weights, and those saved earlier must hold on."""
+    assert "members" not in ToolSpacePolicy(8).config
+    several = ToolSpacePolicy.from_config(ToolSpacePolicy(8, members=3).config)
+    assert several.members == 3
+    assert ToolSpacePolicy.from_config(several.config | {"members": 1}).members == 1

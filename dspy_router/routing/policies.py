@@ -161,8 +161,10 @@ class ToolSpacePolicy(nn.Module):
     @property
     def config(self) -> dict[str, Any]:
         """What `from_config` needs to build a policy of the same shape, JSON-ready."""
-        names = ("dim", "hidden", "word_dim", "dropout", "word_dropout", "members", "known", "words", "deep")
-        return {name: getattr(self, name) for name in names}
+        names = ("dim", "hidden", "word_dim", "dropout", "word_dropout", "known", "words", "deep")
+        # One member goes without saying, as before there could be more: calibrations of then hold on.
+        several = {} if self.members == 1 else {"members": self.members}
+        return {name: getattr(self, name) for name in names} | several
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ToolSpacePolicy:
