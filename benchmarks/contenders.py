@@ -25,7 +25,7 @@ from benchmarks.peers import (
     sentence_encode,
 )
 from benchmarks.setting import Corpus, Setting, label_of
-from benchmarks.timing import one_thread
+from benchmarks.timing import CORES, one_thread
 from benchmarks.training import train
 from benchmarks.vectors import CachedEncoder
 from dspy_router.learning.distillation import DistillConfig, distill, word_pieces_of
@@ -81,7 +81,7 @@ def ours(setting: Setting, corpus: Corpus, folder: Path) -> Iterator[Contender]:
     config = replace(DISTILLING, seed=setting.seed, progress=DISTILLING.progress and not setting.quick)
     texts, tokenizer = [one.text for one in corpus.train], word_pieces_of(setting.encoder.encoder)
     student, _ = distill(trained, texts, config=config, tokenizer=tokenizer)
-    yield _exported(STUDENT, student, folder / "student", None)
+    yield _exported(STUDENT, student, folder / "student", "int8")
     hashed = train(corpus, CachedEncoder(HashEncoder()), setting.adapt(CONFIG, quick_epochs=1)).router
     parts = {"policy": hashed.policy, "vocabulary": hashed.vocabulary, "views": hashed.space.views}
     whole = Router(hashed.cards, HashEncoder(), **parts, memory=hashed.memory, seen=hashed.seen)
@@ -90,7 +90,7 @@ def ours(setting: Setting, corpus: Corpus, folder: Path) -> Iterator[Contender]:
 
 def _exported(name: str, router: Router, folder: Path, quantize: Literal["int8"] | None) -> Contender:
     router.export(folder, quantize=quantize, above="warn")
-    exported = ExportedRouter.load(folder)
+    exported = ExportedRouter.load(folder, threads=CORES)
     return Contender(name, True, exported.decide, _right(exported), Saved(EXPORTED, folder))
 
 

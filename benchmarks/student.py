@@ -15,6 +15,7 @@ from benchmarks.baselines import LOGISTIC, TFIDF_SVM, TfidfSvm, Trained, count_h
 from benchmarks.figures import Benchmark, Figure
 from benchmarks.setting import LABELLED, Corpus, Setting, label_of
 from benchmarks.speed import PEER, PEER_ONE_THREAD, one_thread, time_in_turn
+from benchmarks.timing import CORES
 from benchmarks.training import count_right, train
 from dspy_router.learning.distillation import DistillConfig, DistillReport, distill, word_pieces_of
 from dspy_router.learning.trainer import TrainConfig
@@ -26,10 +27,10 @@ TEACHER = TrainConfig()
 CONFIG = DistillConfig(held_out=0.0)  # the validation part compares it with its teacher
 LOST = {"clinc150": 0.015, "toole": 0.025}  # of accuracy, at most
 # Of what the student decides in front of its teacher: the operator's choice between milliseconds and points.
-AGREEMENT = {"clinc150": 0.97, "toole": 0.98}
+AGREEMENT = {"clinc150": 0.96, "toole": 0.98}
 QUICK_AGREEMENT = 0.5  # a small slice has too few texts to certify more
 QUICKER, THROUGHPUT = 100.0, 20_000.0
-TEXTS, ROUNDS, BATCH, REPEATS, LEFT_OUT = 300, 3, 1024, 5, 10
+TEXTS, ROUNDS, BATCH, REPEATS, LEFT_OUT = 300, 3, 1024, 25, 10
 
 
 class Pair(NamedTuple):
@@ -74,8 +75,11 @@ def run(setting: Setting) -> Iterator[Figure]:
         yield from _accuracy(setting, corpus, pair, logistic, svm)
         yield from _cost(setting, corpus, pair)
         with tempfile.TemporaryDirectory() as folder:
-            pair.student.export(f"{folder}/student", quantize=None)
-            alone, both = ExportedRouter.load(f"{folder}/student"), front(setting, corpus, pair, Path(folder))
+            pair.student.export(f"{folder}/student", above="warn")
+            alone, both = (
+                ExportedRouter.load(f"{folder}/student", threads=CORES),
+                front(setting, corpus, pair, Path(folder)),
+            )
             yield from _both(corpus, pair, both, svm)
             yield from _speed(setting, corpus, alone, both, logistic)
     for corpus in setting.corpora("clinc150"):
@@ -104,7 +108,7 @@ def front(setting: Setting, corpus: Corpus, pair: Pair, folder: Path) -> Fronted
     for number, (given, scored) in enumerate((halves, halves[::-1])):
         place, fresh = folder / f"both{number}", [corpus.val[row].text for row in given]
         whole.export(place, above="warn", examples=fresh, student=pair.student, agreement=agreement)
-        router, examples = ExportedRouter.load(place), [corpus.val[row] for row in scored]
+        router, examples = ExportedRouter.load(place, threads=CORES), [corpus.val[row] for row in scored]
         hits += count_right(router, examples)
         deferred += router.deferred
         routers.append(router)
@@ -191,8 +195,9 @@ def _speed(
             f"{name}: p50 of the peer, divided by its own", quicker / half, unit="times", target=target, **where
         )
         per_second = _throughput(one, (every * (BATCH // len(every) + 1))[:BATCH])
-        target = THROUGHPUT if on_clinc and one is student else None
-        yield Figure(f"{name}: decisions, batches of {BATCH}", per_second, unit="per second", target=target, **where)
+        target, note = THROUGHPUT if on_clinc else None, f"{CORES} threads"
+        what = f"{name}: decisions, batches of {BATCH}"
+        yield Figure(what, per_second, unit="per second", target=target, note=note, **where)
 
 
 def _throughput(student: ExportedRouter, batch: Sequence[str]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 from dspy_router.routing.threads import bounded_threads
 
 BLOCK = 30
+CORES = os.cpu_count() or 1  # ours may use them all for a batch, as torch does for its own
 WARM_UP = 5
 Given = TypeVar("Given")
 Got = TypeVar("Got")

@@ -135,7 +135,7 @@ class TestRefusals:
         monkeypatch.setattr(
             "dspy_router.routing.exporting.head.FoldedHead.forward",
             lambda self, vectors, words, weights, summands: (
-                -10 * vectors @ self.a + (weights[:, None] @ self.table[words])[:, 0] * 0 + summands
+                -10 * vectors @ self.a + (weights[:, None] @ self.table[words])[:, 0, : self.options] * 0 + summands
             ),
         )
         with pytest.raises(ExportRefused, match=r"decisions came out another on 8 texts .*tolerance="):

@@ -61,13 +61,6 @@ class TestVectoriser:
         with pytest.raises(ValueError, match=r"must have a piece \[UNK\]"):
             WordPieces(Tokenizer(models.WordPiece({"a": 0}, unk_token="a")), 8)
 
-    def test_what_strangers_type_does_not_fill_memory(self, monkeypatch):
-        monkeypatch.setattr("dspy_router.runtime.static._REMEMBERED_WORDS", 10)
-        one = vectoriser()
-        rows = [one.pieces.row(f"sun word{number}") for number in range(100)]
-        assert rows == [[2, 1]] * 100
-        assert len(one.pieces._known) <= 10
-
 
 class TestEncoder:
     @given(st.lists(st.text(max_size=60), max_size=6))

@@ -8,6 +8,7 @@ import pickle
 from itertools import product
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from exporting import QUICK, TEXTS, trained
@@ -15,7 +16,8 @@ from routers import CARDS, IDENTITY
 
 from dspy_router import ExportedRouter, ExportRefused, HashEncoder, RoutedAgent, Router, distill, fit
 from dspy_router.learning.distillation import DistillConfig
-from dspy_router.runtime.student import log_odds
+from dspy_router.runtime.head import GRAPH
+from dspy_router.runtime.student import FOLDER, log_odds
 
 OPENINGS = ["seven plus", "please plus up", "how much is", "what hour in", "hour of", "which hour has", "zzz", "go"]
 ENDINGS = ["two", "three", "Oslo", "Rome", "Lima", "forty", "Bonn", "twelve", "plus", "hour", "of", "a"]
@@ -80,6 +82,19 @@ def test_the_report_says_what_was_found(router, student, tmp_path):
     assert found.agreement == pytest.approx(float(same[torch.from_numpy(kept)].float().mean()))
     assert report.to_dict()["student"]["texts"] == len(FRESH)
     assert report.agreement > float(same.float().mean())  # of the whole, which the router mends
+
+
+@pytest.mark.parametrize("quantize", ["int8", None])
+def test_a_student_has_the_precision_of_what_it_stands_before(router, student, tmp_path, quantize):
+    settings = {"student": student, "examples": FRESH, "agreement": 0.8, "above": "warn"}
+    report = router.export(tmp_path / "out", quantize=quantize, **settings)
+    both = ExportedRouter.load(tmp_path / "out")
+    assert both.student is not None and report.student is not None
+    operators = {node.op_type for node in onnx.load(tmp_path / "out" / FOLDER / GRAPH).graph.node}
+    assert ("MatMulIntegerToFloat" in operators) == (quantize == "int8")
+    together, deferred = both.logits(FRESH), both.deferred
+    np.testing.assert_allclose(together, np.concatenate([both.logits([text]) for text in FRESH]), atol=1e-5)
+    assert both.deferred == 2 * deferred  # it keeps in a batch what it keeps one by one
 
 
 def test_a_distilled_student_goes_in_front(router, tmp_path):

@@ -43,18 +43,18 @@ def test_no_text_is_longer_than_the_window(vectoriser):
 
 def test_an_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="knows no vectoriser 'quantum'"):
-        read_vectoriser({"kind": "quantum"}, {}, threads=1)
+        read_vectoriser({"kind": "quantum"}, {})
 
 
 def test_hashing_is_chosen_by_its_kind():
-    one = read_vectoriser({"kind": "hash", "dim": 16}, {}, threads=1)
+    one = read_vectoriser({"kind": "hash", "dim": 16}, {})
     assert isinstance(one, HashVectoriser)
     assert one(["a text"]).shape == (1, 16)
 
 
 def test_what_is_no_graph_is_refused():
     with pytest.raises(ValueError, match=r"ONNX Runtime .* cannot read the graph"):
-        sessions.open_session(b"no graph", threads=1)
+        sessions.open_session(b"no graph")
 
 
 @pytest.mark.parametrize(("flags", "known"), [("flags : sse avx2", False), ("Features : fp asimddp", True), ("", None)])

@@ -24,6 +24,7 @@ from dspy_router.runtime.halving import in_batches, ran_out_of_memory
 from dspy_router.runtime.head import Head, read_head
 from dspy_router.runtime.maps import softmax
 from dspy_router.runtime.names import check_names, check_same_tools
+from dspy_router.runtime.sharing import check_threads, in_threads
 from dspy_router.runtime.student import Student, read_student
 from dspy_router.runtime.vectorisers import Vectoriser, read_vectoriser
 
@@ -60,6 +61,7 @@ class ExportedRouter(Cacheable):
         *,
         origin: Path | Mapping[str, bytes],
         student: Student | None = None,
+        threads: int = 1,
     ) -> None:
         """Put it together from its parts; `ExportedRouter.load` is the way.
 
@@ -69,6 +71,7 @@ class ExportedRouter(Cacheable):
             head: Vectors to logits.
             origin: The folder it was read from, or its files: what a copy in another process is made of.
             student: What decides first.
+            threads: How many threads a batch may use.
         """
         self.cards = tuple(ToolCard(**card) for card in index["cards"])
         self.tools = tuple(card.name for card in self.cards)
@@ -78,7 +81,7 @@ class ExportedRouter(Cacheable):
         self.precision: str = index["precision"]
         self.source: str = index["source"]
         self._digest = hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
-        self._origin = origin
+        self._origin, self._threads = origin, check_threads(threads)
         self._open = np.zeros((1, len(self.tools) + 1), dtype=np.float32)  # all may be chosen
         self.threshold = index["threshold"]
 
@@ -89,7 +92,7 @@ class ExportedRouter(Cacheable):
         Args:
             folder: Where `router.export` wrote it.
             tools: The tools it is going to be used with; refused if their names are others than the router's.
-            threads: How many threads a decision may use. One is the quickest for most single texts, and leaves the
+            threads: How many threads a batch may use. A single text takes one, which is the quickest, and leaves the
                 other cores to others.
 
         Raises:
@@ -109,17 +112,15 @@ class ExportedRouter(Cacheable):
         cls, files: Mapping[str, bytes], *, source: str = "the given files", threads: int = 1, threshold: Any = None
     ) -> Self:
         """The router of these files, names to contents; `source` is what an error calls them."""
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise ValueError(f"threads must be a whole number of at least 1; got {threads!r}.")
         index = read_index(files, source, name=EXPORTED, newest=FORMAT_VERSION)
         try:
             tools = [card["name"] for card in index["cards"]]
-            vectoriser = read_vectoriser(index["vectoriser"], files, threads=threads)
-            head = read_head(index, files, tools=tools, precision=index["precision"], threads=threads)
-            student = read_student(index.get("student"), files, tools=tools, threads=threads)
+            vectoriser = read_vectoriser(index["vectoriser"], files)
+            head = read_head(index, files, tools=tools, precision=index["precision"])
+            student = read_student(index.get("student"), files, tools=tools)
         except (ValueError, KeyError, SafetensorError) as error:
             raise ValueError(f"The router in {source} cannot be read: {error}") from error
-        router = cls(index, vectoriser, head, origin=files, student=student)
+        router = cls(index, vectoriser, head, origin=files, student=student, threads=threads)
         router.threshold = router.threshold if threshold is None else threshold
         return router
 
@@ -187,7 +188,7 @@ class ExportedRouter(Cacheable):
 
         def work(rows: Sequence[int]) -> None:
             part = texts[rows[0] : rows[-1] + 1]
-            found.append(self._score(part, summands))
+            found.append(in_threads(lambda some: self._score(some, summands), part, self._threads))
 
         for _ in in_batches(work, range(len(texts)), size=_DECISIONS_A_BATCH, texts=texts):
             yield found.pop()
@@ -284,8 +285,8 @@ class ExportedRouter(Cacheable):
         return router
 
     def __reduce__(self) -> tuple[Any, ...]:
-        remake = partial(type(self).from_files, source="the pickled router", threshold=self._threshold)
-        return (remake, (self.to_files(),))
+        made = {"source": "the pickled router", "threads": self._threads, "threshold": self._threshold}
+        return (partial(type(self).from_files, **made), (self.to_files(),))
 
     def __repr__(self) -> str:
         return f"ExportedRouter({len(self.tools)} tools, {self.precision}, threshold={self._threshold})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import load
 
 from dspy_router.runtime.neighbours import FILE, Neighbours
-from dspy_router.runtime.sessions import open_session
+from dspy_router.runtime.sessions import open_session, warn_without_int8
 from dspy_router.runtime.words import Vocabulary, WordRows
 
 GRAPH = "policy.onnx"
 _ENTRIES_A_RUN = 1 << 15  # words of all texts together: each takes a row of a table of the tools
+_TEXTS_A_RUN = 64  # more do not fit the processor's own caches with their words' rows
+_INPUTS = ("vectors", "words", "weights", "summands")
 
 
 class Head:
@@ -31,21 +33,19 @@ class Head:
         *,
         alone: bool,
         neighbours: Neighbours | None = None,
-        threads: int = 1,
     ) -> None:
         """Open the graph.
 
         Args:
             graph: The ONNX model.
             vocabulary: The words that it weighs.
-            alone: Whether it must be given one text at a time, as an int8 one.
+            alone: Whether it must be given one text at a time; see `OnnxVectoriser`.
             neighbours: The training queries that raise logits; None where the policy asks none.
-            threads: Threads of a call.
 
         Raises:
             ValueError: If the graph cannot be read.
         """
-        self._session = open_session(graph, threads=threads)
+        self._session = open_session(graph)
         self._names = [one.name for one in self._session.get_inputs()]
         self._output = [self._session.get_outputs()[0].name]
         self._vocabulary, self._alone, self._neighbours = vocabulary, alone, neighbours
@@ -63,26 +63,23 @@ class Head:
         words = self._vocabulary.rows(texts)
         if self._neighbours is not None:
             summands = summands + self._neighbours.summands(vectors, words)
-        ids, weights = _filled_up(words)
-        feeds = {"vectors": vectors, "words": ids, "weights": weights, "summands": summands}
+        if len(vectors) <= 1:
+            return self._run(vectors, *one_row(words), summands)
+        entries = _Entries(words)
+        logits = np.empty((len(vectors), summands.shape[1]), dtype=np.float32)
+        for some in entries.runs(1 if self._alone else _TEXTS_A_RUN):
+            own = summands if len(summands) == 1 else summands[some]
+            logits[some] = self._run(vectors[some], *entries.filled_up(some), own)
+        return logits
+
+    def _run(self, *inputs: NDArray[Any]) -> NDArray[np.float32]:
+        feeds = dict(zip(_INPUTS, inputs, strict=True))
         if len(self._names) < len(feeds):  # a policy that reads no words
             feeds = {name: feeds[name] for name in self._names}
-        if len(vectors) <= 1:
-            return self._run(feeds)
-        most = 1 if self._alone else max(1, _ENTRIES_A_RUN // ids.shape[1])
-        rows = []
-        for start in range(0, len(vectors), most):
-            some = {name: one if len(one) == 1 else one[start : start + most] for name, one in feeds.items()}
-            rows.append(self._run(some))
-        return np.concatenate(rows)
-
-    def _run(self, feeds: dict[str, Any]) -> NDArray[np.float32]:
         return self._session.run(self._output, feeds)[0]  # type: ignore[return-value]
 
 
-def read_head(
-    entry: Mapping[str, Any], files: Mapping[str, bytes], *, tools: Sequence[str], precision: str, threads: int
-) -> Head:
+def read_head(entry: Mapping[str, Any], files: Mapping[str, bytes], *, tools: Sequence[str], precision: str) -> Head:
     """The head that an exported router's index describes, over these tools.
 
     Raises:
@@ -92,19 +89,43 @@ def read_head(
     if entry["neighbours"] is not None:
         near = Neighbours(load(files[FILE]), tools=list(tools), **entry["neighbours"])
     vocabulary = Vocabulary.from_dict(entry["vocabulary"])
-    return Head(files[GRAPH], vocabulary, alone=precision == "int8", neighbours=near, threads=threads)
+    if precision == "int8":
+        warn_without_int8()
+    alone = entry.get("policy_alone", precision == "int8")  # which earlier releases did not write
+    return Head(files[GRAPH], vocabulary, alone=alone, neighbours=near)
 
 
-def _filled_up(words: WordRows) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Ids and weights of n rows as [n, w]; at least one column, so that a text without a known word has one too."""
-    n = len(words.offsets)
-    if n == 1 and words.indices:
+class _Entries:
+    """The words of n texts, to be had as rows of one length, filled up with weight 0."""
+
+    def __init__(self, words: WordRows) -> None:
+        # Behind the last word stands one of no weight.
+        self._ids = np.array([*words.indices, 0], dtype=np.int64)
+        self._weights = np.array([*words.weights, 0.0], dtype=np.float32)
+        self._starts = np.array(words.offsets, dtype=np.int64)
+        self._lengths = np.diff(self._starts, append=len(words.indices))
+
+    def runs(self, most: int) -> Iterator[NDArray[np.int64]]:
+        """Texts of about as many words together, at most so many: what is filled up is computed for nothing."""
+        order = np.argsort(self._lengths, kind="stable")
+        start = 0
+        while start < len(order):
+            some = order[start : start + most]
+            entries = np.arange(1, len(some) + 1) * self._lengths[some]  # of the first, the first two, and so on
+            some = some[: max(1, np.count_nonzero(entries <= _ENTRIES_A_RUN))]
+            yield some
+            start += len(some)
+
+    def filled_up(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Ids and weights of m of the texts as [m, w]; at least one column, so that a text without a word has one."""
+        lengths, columns = self._lengths[rows, None], np.arange(max(1, self._lengths[rows].max(initial=0)))
+        places = np.where(columns < lengths, self._starts[rows, None] + columns, len(self._ids) - 1)
+        return self._ids[places], self._weights[places]
+
+
+def one_row(words: WordRows) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Ids and weights of a single text, or of none, as [n, w], w at least 1."""
+    if words.indices:
         return np.array([words.indices], dtype=np.int64), np.array([words.weights], dtype=np.float32)
-    starts = np.array(words.offsets, dtype=np.int64)
-    lengths = np.diff(starts, append=len(words.indices))
-    width = max(1, int(lengths.max(initial=0)))
-    ids, weights = np.zeros((n, width), dtype=np.int64), np.zeros((n, width), dtype=np.float32)
-    rows = np.repeat(np.arange(n), lengths)
-    columns = np.arange(len(words.indices)) - np.repeat(starts, lengths)
-    ids[rows, columns], weights[rows, columns] = words.indices, words.weights
-    return ids, weights
+    shape = (len(words.offsets), 1)
+    return np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)

@@ -47,9 +47,11 @@ def places_of(rows: Rows, columns: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def softmax(logits: Rows) -> Rows:
     """Probabilities of rows of logits."""
-    raised = logits - logits.max(axis=1, keepdims=True)
+    # A single decision waits for its row, and without an axis that takes half the time.
+    whole: Any = {} if len(logits) == 1 else {"axis": 1, "keepdims": True}
+    raised = logits - logits.max(**whole)
     np.exp(raised, out=raised)
-    raised /= raised.sum(axis=1, keepdims=True)
+    raised /= raised.sum(**whole)
     return raised
 
 

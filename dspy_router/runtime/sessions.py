@@ -15,24 +15,23 @@ logger = logging.getLogger(__name__)
 _INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 
 
-def open_session(graph: bytes, *, threads: int) -> onnxruntime.InferenceSession:
-    """A session over a graph that was optimised when it was exported.
+def open_session(graph: bytes) -> onnxruntime.InferenceSession:
+    """A session over a graph that was optimised when it was exported; a call takes the caller's thread and no other.
+
+    On a text of ten tokens a second thread gains little, and costs other callers their own; for many texts several
+    threads may call at once.
 
     Args:
         graph: The model, its weights in it.
-        threads: How many threads one call may use. On a text of ten tokens a second one gains little, and costs other
-            callers their own.
 
     Raises:
         ValueError: If ONNX Runtime cannot read it.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
     # Optimised again, an int8 graph gets back an operator that the export had avoided, and runs slower.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3  # errors; what it warns of is nothing that a user could act on
-    # A thread that waits for work by turning round would take a core from whoever serves beside us.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own errors have no common class but this

@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from dspy_router.runtime.tokens import KnownWords
 from dspy_router.runtime.window import Window
 from dspy_router.runtime.words import split_words
 
 UNKNOWN = "[UNK]"
-# A word's pieces never change, so that they are looked up once; a bound keeps what strangers type from filling memory.
-_REMEMBERED_WORDS = 65_536
-_REMEMBERED_LETTERS = 32
 _TEXTS_A_BATCH = 1_024
 
 
@@ -46,14 +44,11 @@ class WordPieces:
             raise ValueError(f"A static encoder's tokenizer must have a piece {UNKNOWN}; this one has none.")
         self.tokenizer, self.max_length, self.unknown = tokenizer, max_length, unknown
         self.window = Window(max_length)
-        self._known: dict[str, list[int]] = {}
+        self._words = KnownWords(tokenizer)
 
     def row(self, text: str) -> list[int]:
         """The ids of a text's pieces; of a text without any word, that of the unknown piece."""
-        known, ids = self._known, []
-        for word in split_words(text):
-            pieces = known.get(word)
-            ids += self._split(word) if pieces is None else pieces
+        ids = self._words.pieces(split_words(text))
         if len(ids) > self.max_length:
             self.window.note(1)
         return ids[: self.max_length] or [self.unknown]
@@ -66,17 +61,6 @@ class WordPieces:
             offsets.append(len(ids))
             ids += self.row(text)
         return PieceRows(ids, offsets)
-
-    def _split(self, word: str) -> list[int]:
-        pieces = self.tokenizer.encode(word, add_special_tokens=False).ids
-        if len(word) <= _REMEMBERED_LETTERS:
-            if len(self._known) >= _REMEMBERED_WORDS:
-                self._known = {}
-            self._known[word] = pieces
-        return pieces
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_known": {}}
 
 
 class StaticVectoriser:
@@ -125,7 +109,15 @@ class StaticVectoriser:
             return (vector / max(float(np.sqrt(vector @ vector)), 1e-12))[None]
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         for start in range(0, len(texts), _TEXTS_A_BATCH):
-            ids, offsets = self.pieces.rows(texts[start : start + _TEXTS_A_BATCH])
-            vectors[start : start + len(offsets)] = np.add.reduceat(self.table.take(ids, axis=0), offsets, axis=0)
-        lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-        return vectors / np.maximum(lengths, 1e-12)[:, None]
+            rows = self.pieces.rows(texts[start : start + _TEXTS_A_BATCH])
+            self._sum(rows, vectors[start : start + _TEXTS_A_BATCH])
+        vectors /= np.maximum(np.sqrt(np.einsum("nd,nd->n", vectors, vectors)), 1e-12)[:, None]
+        return vectors
+
+    def _sum(self, rows: PieceRows, sums: NDArray[np.float32]) -> None:
+        """Write the sum of each row's vectors, those of as many pieces together: twice as quick as one by one."""
+        ids, starts = np.array(rows.ids), np.array(rows.offsets)
+        lengths = np.diff(starts, append=len(ids))
+        for length in np.unique(lengths).tolist():
+            same = np.flatnonzero(lengths == length)
+            sums[same] = self.table.take(ids[starts[same, None] + np.arange(length)], axis=0).sum(axis=1)

@@ -67,7 +67,7 @@ def _weights(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def read_student(
-    entry: Mapping[str, Any] | None, files: Mapping[str, bytes], *, tools: Sequence[str], threads: int
+    entry: Mapping[str, Any] | None, files: Mapping[str, bytes], *, tools: Sequence[str]
 ) -> Student | None:
     """The student that an exported router's index describes; None if it describes none.
 
@@ -77,6 +77,6 @@ def read_student(
     if entry is None:
         return None
     own = {name.removeprefix(FOLDER): data for name, data in files.items() if name.startswith(FOLDER)}
-    vectoriser = read_vectoriser(entry["vectoriser"], own, threads=threads)
-    head = read_head(entry, own, tools=tools, precision="fp32", threads=threads)
+    vectoriser = read_vectoriser(entry["vectoriser"], own)
+    head = read_head(entry, own, tools=tools, precision="fp32")
     return Student(vectoriser, head, bar=float(entry["bar"]))

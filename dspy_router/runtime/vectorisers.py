@@ -9,16 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load
-from tokenizers import Tokenizer
 
-from dspy_router.runtime.sessions import open_session, warn_without_int8
+from dspy_router.runtime.sessions import open_session
 from dspy_router.runtime.static import StaticVectoriser
-from dspy_router.runtime.texts import hash_vectors, readable
-from dspy_router.runtime.window import Window
+from dspy_router.runtime.texts import hash_vectors
+from dspy_router.runtime.tokens import TokenReader
 
 GRAPH, TOKENIZER, TABLE = "encoder.onnx", "tokenizer.json", "encoder.safetensors"
 _TOKENS_A_RUN = 4096
-_LETTERS_A_TOKEN = 16
 
 
 class Vectoriser(Protocol):
@@ -42,13 +40,11 @@ class OnnxVectoriser:
     """A tokenizer and a graph from token ids to vectors.
 
     Texts of as many tokens go through the graph together, without padding: nothing is computed for nothing, and the
-    graph needs no mask. An int8 graph takes each text by itself: it finds the scale of its activations anew for all
-    that it is given, so that a text's vector would depend on its neighbours in the batch.
+    graph needs no mask. A graph that finds the scale of its activations while it runs takes each text by itself: that
+    scale is of all it is given, so that a text's vector would depend on its neighbours in the batch.
     """
 
-    def __init__(
-        self, graph: bytes, tokenizer: str, *, window: int, empty: int | None, alone: bool, threads: int = 1
-    ) -> None:
+    def __init__(self, graph: bytes, tokenizer: str, *, window: int, empty: int | None, alone: bool) -> None:
         """Open the graph.
 
         Args:
@@ -57,28 +53,19 @@ class OnnxVectoriser:
             window: Most tokens of a text.
             empty: The token that stands for a text without any; None where the tokenizer always gives some.
             alone: Whether the graph must be given one text at a time.
-            threads: Threads of a call.
 
         Raises:
             ValueError: If one of the two cannot be read.
         """
-        try:
-            self._tokenizer = Tokenizer.from_str(tokenizer)
-        except Exception as error:  # the package raises plain exceptions
-            raise ValueError(f"The tokenizers package cannot read the tokenizer: {error}") from error
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(window)
-        self._window = Window(window)
+        self._read = TokenReader(tokenizer, window)
         self._empty = [] if empty is None else [empty]
         self._alone = alone
-        self._session = open_session(graph, threads=threads)
-        if alone:
-            warn_without_int8()
+        self._session = open_session(graph)
 
     @property
     def truncated(self) -> int:
         """How many texts so far were longer than the window; what lies beyond it was not read."""
-        return self._window.truncated
+        return self._read.window.truncated
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         rows = self.tokenize(texts)
@@ -95,13 +82,7 @@ class OnnxVectoriser:
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of each text, as many as the window holds."""
-        longest = _LETTERS_A_TOKEN * self._window.size
-        if len(texts) == 1:
-            encodings = [self._tokenizer.encode(readable(texts[0], longest))]
-        else:
-            encodings = self._tokenizer.encode_batch([readable(text, longest) for text in texts])
-        self._window.note(sum(1 for one in encodings if one.overflowing))
-        return [one.ids or self._empty for one in encodings]
+        return [ids or self._empty for ids in self._read(texts)]
 
     def _batches(self, order: Sequence[int], rows: Sequence[Sequence[int]]) -> list[list[int]]:
         batches = []
@@ -115,7 +96,7 @@ class OnnxVectoriser:
         return self._session.run(None, {"ids": np.array(rows, dtype=np.int64)})[0]  # type: ignore[return-value]
 
 
-def read_vectoriser(entry: Mapping[str, Any], files: Mapping[str, bytes], *, threads: int) -> Vectoriser:
+def read_vectoriser(entry: Mapping[str, Any], files: Mapping[str, bytes]) -> Vectoriser:
     """The vectoriser that an exported router's index describes.
 
     Raises:
@@ -127,5 +108,5 @@ def read_vectoriser(entry: Mapping[str, Any], files: Mapping[str, bytes], *, thr
     if entry["kind"] == "static":
         return StaticVectoriser.from_json(files[TOKENIZER].decode("utf-8"), load(files[TABLE])["table"], **settings)
     if entry["kind"] == "onnx":
-        return OnnxVectoriser(files[GRAPH], files[TOKENIZER].decode("utf-8"), threads=threads, **settings)
+        return OnnxVectoriser(files[GRAPH], files[TOKENIZER].decode("utf-8"), **settings)
     raise ValueError(f"This release knows no vectoriser '{entry['kind']}'. Upgrade dspy-router to load it.")

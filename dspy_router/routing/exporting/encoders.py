@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -14,9 +15,11 @@ from torch.nn import functional as F
 
 from dspy_router.routing.controllers import GRUEncoder, TransformerEncoder
 from dspy_router.routing.encoders import Encoder, HashEncoder, SentenceEncoder
-from dspy_router.routing.exporting.attention import fuse_attention
+from dspy_router.routing.exporting.bert import fuse
 from dspy_router.routing.exporting.graphs import as_int8, trace
+from dspy_router.routing.exporting.scales import has_dynamic_scales
 from dspy_router.routing.static import StaticEncoder
+from dspy_router.runtime.tokens import TokenReader
 from dspy_router.runtime.vectorisers import GRAPH, TABLE, TOKENIZER
 
 _EXAMPLE = 9  # tokens of the text that the graph is traced with; the graph takes any number
@@ -26,8 +29,8 @@ class ExportRefused(ValueError):  # noqa: N818 - it names what happened
     """A router that cannot be exported, or whose export decides otherwise than it does."""
 
 
-class Vectorising(NamedTuple):
-    """How an exported router makes vectors.
+class Packed(NamedTuple):
+    """A part of a router for the slim runtime.
 
     Attributes:
         entry: What its index says of it.
@@ -38,22 +41,23 @@ class Vectorising(NamedTuple):
     files: dict[str, bytes]
 
 
-def export_encoder(encoder: Encoder, *, int8: bool) -> Vectorising:
+def export_encoder(encoder: Encoder, *, scales_on: Sequence[str] | None) -> Packed:
     """An encoder as files for the slim runtime.
 
     Args:
         encoder: One of the shipped kinds.
-        int8: Whether a graph's weights become 8-bit; a table of vectors stays what it is.
+        scales_on: Texts on which the scales of a graph's 8-bit activations are found; None for a graph in float32. A
+            table of vectors stays what it is.
 
     Raises:
         ExportRefused: If it is of another kind, or has parts that have no counterpart there.
     """
     if type(encoder) is HashEncoder:
-        return Vectorising({"kind": "hash", "dim": encoder.dim}, {})
+        return Packed({"kind": "hash", "dim": encoder.dim}, {})
     if type(encoder) is StaticEncoder:
         table = torch.from_numpy(encoder.vectoriser().table)
         files = {TOKENIZER: encoder.tokenizer.to_str().encode(), TABLE: save({"table": table.contiguous()})}
-        return Vectorising({"kind": "static", "max_length": encoder.max_length}, files)
+        return Packed({"kind": "static", "max_length": encoder.max_length}, files)
     if isinstance(encoder, SentenceEncoder):
         module, tokenizer = _SentenceGraph(encoder), _fast_tokenizer(encoder)
         window, empty = cast(int, encoder.model.max_seq_length), None
@@ -69,9 +73,11 @@ def export_encoder(encoder: Encoder, *, int8: bool) -> Vectorising:
     sizes = {"ids": {0: "n", 1: "l"}, "vectors": {0: "n"}}
     with torch.no_grad():
         graph = trace(module.cpu().eval(), {"ids": ids}, output="vectors", sizes=sizes)
-    graph = as_int8(graph) if int8 else graph
-    entry = {"kind": "onnx", "window": window, "empty": empty, "alone": int8}
-    return Vectorising(entry, {GRAPH: graph, TOKENIZER: tokenizer.encode()})
+    if scales_on is not None:
+        rows = [row or [empty] for row in TokenReader(tokenizer, window)(scales_on)]
+        graph = as_int8(graph, ({"ids": np.array([row], dtype=np.int64)} for row in rows))
+    entry = {"kind": "onnx", "window": window, "empty": empty, "alone": has_dynamic_scales(graph)}
+    return Packed(entry, {GRAPH: graph, TOKENIZER: tokenizer.encode()})
 
 
 class _SentenceGraph(nn.Module):
@@ -88,15 +94,27 @@ class _SentenceGraph(nn.Module):
             )
         # Its plain arithmetic rather than a fused kernel of torch's: ONNX Runtime has its own, and recognises it.
         cast(Any, transformer).set_attn_implementation("eager")
-        fuse_attention(transformer)
+        fuse(transformer)
         self.transformer, self.others = transformer, nn.ModuleList(cast(Sequence[nn.Module], others))
+        self.mean = bool(others) and is_mean(others)
 
     def forward(self, ids: Tensor) -> Tensor:
         vectors = self.transformer(input_ids=ids)[0]  # [n, l, dim]
+        if self.mean:
+            return F.normalize(vectors.float().mean(1), dim=1)
         features = {"token_embeddings": vectors, "attention_mask": torch.ones_like(ids)}
         for module in self.others:
             features = module(features)
         return F.normalize(features["sentence_embedding"].float(), dim=1)
+
+
+def is_mean(modules: Sequence[Any]) -> bool:
+    """Whether what follows a transformer is the mean over its tokens, perhaps brought to length 1."""
+    first, *others = modules
+    names = [type(module).__name__ for module in modules]
+    inputs = (getattr(other, "module_input_name", "sentence_embedding") for other in others)
+    plain = getattr(first, "pooling_mode", None) == "mean" and all(name == "sentence_embedding" for name in inputs)
+    return plain and names in (["Pooling"], ["Pooling", "Normalize"])
 
 
 class _RecurrentGraph(nn.Module):

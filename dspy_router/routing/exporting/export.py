@@ -12,16 +12,13 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from dspy_router.routing.encoders import Encoder
-from dspy_router.routing.exporting.checks import Decider, Differences, compare, read_probe
-from dspy_router.routing.exporting.encoders import ExportRefused, export_encoder
-from dspy_router.routing.exporting.head import export_policy
+from dspy_router.routing.exporting.checks import Differences, compare, read_probe
+from dspy_router.routing.exporting.encoders import ExportRefused
+from dspy_router.routing.exporting.parts import Separable, export_parts
 from dspy_router.routing.exporting.students import Quick, StudentReport, check_student, put_in_front
-from dspy_router.routing.policies import Policy
 from dspy_router.routing.trust.calibrating import Request, calibrate
 from dspy_router.routing.trust.report import CalibrationReport
 from dspy_router.routing.trust.seen import SeenTexts
-from dspy_router.routing.words import Vocabulary
 from dspy_router.runtime.calibration import Calibration
 from dspy_router.runtime.certificate import Identity
 from dspy_router.runtime.exported import FORMAT_VERSION, ExportedRouter
@@ -33,13 +30,9 @@ Precision = Literal["int8"]
 _LARGEST_ROUNDING = 1e-4  # of a probability, in float32
 
 
-class Exportable(Decider, Protocol):
+class Exportable(Separable, Protocol):
     """What an export asks of a router."""
 
-    encoder: Encoder
-    policy: Policy
-    space: Any  # `Tools`, or what stands for them where there are many
-    vocabulary: Vocabulary
     seen: SeenTexts
 
     @property
@@ -130,9 +123,8 @@ def export_router(
     probe = read_probe(router, examples)
     if student is not None:
         check_student(student, router.tools, None if examples is None else probe.texts, agreement)
-    vectorising = export_encoder(router.encoder, int8=precision == "int8")
-    folded = export_policy(router.policy, router.space, len(router.vocabulary), int8=precision == "int8")
-    contents = {**vectorising.files, **folded.files}
+    parts = export_parts(router, int8=precision == "int8")
+    contents = parts.files
     kept = router.calibration
     index: dict[str, Any] = {
         "format": 1 if student is None else FORMAT_VERSION,  # earlier releases know of no student
@@ -140,9 +132,7 @@ def export_router(
         "source": router.fingerprint,
         "cards": [card.to_dict() for card in router.cards],
         "threshold": router.threshold,
-        "vectoriser": vectorising.entry,
-        "neighbours": folded.neighbours,
-        "vocabulary": router.vocabulary.to_dict(),
+        **parts.entry,
         "calibration": None if kept is None or request is not None else kept.to_dict(),
     }
     files = {EXPORTED: signed(index, contents), **contents}

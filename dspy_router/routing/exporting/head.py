@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dspy_router.routing.exporting.encoders import ExportRefused
+from dspy_router.routing.exporting.encoders import ExportRefused, Packed
 from dspy_router.routing.exporting.graphs import as_int8, trace
+from dspy_router.routing.exporting.scales import has_dynamic_scales
 from dspy_router.routing.neighbours import NeighbourPolicy
 from dspy_router.routing.novelty import Novelty, NoveltyPolicy
 from dspy_router.routing.policies import QUERY_SCALE, WORD_SCALE, Policy, Tools, ToolSpacePolicy
 from dspy_router.runtime import neighbours
-from dspy_router.runtime.head import GRAPH
+from dspy_router.runtime.head import GRAPH, one_row
+from dspy_router.runtime.vectorisers import read_vectoriser
+from dspy_router.runtime.words import Vocabulary
 
 _MOST_BYTES = 1 << 30  # of the table of words and tools
 
@@ -56,10 +61,11 @@ class FoldedHead(nn.Module):
         bias = corrections(policy.biases).clone()
         bias[-1] += scale * float(policy.none_level)
         self.bias = _frozen(bias)
-        table = torch.zeros(max(words, 1), len(tools.names) + 1)
+        # Of each word what it adds to the logits and, behind that, its own vector.
+        self.options = len(tools.names) + 1
+        table = torch.zeros(max(words, 1), self.options)
         table[: len(tools.word_rows), :-1] = scale * float(policy.word_weight) * tools.word_table[tools.word_rows]
         table[: policy.words] += corrections(WORD_SCALE * policy.word_weights)
-        self.table = _frozen(table)
         if self.deep:
             b = F.pad(scale * policy.project @ points, (0, 1)) + corrections(policy.hidden_weights.T)
             self.b = _frozen(b / policy.members)
@@ -69,15 +75,16 @@ class FoldedHead(nn.Module):
             self.word_dim = policy.word_dim
             self.up_bias = _frozen(policy.up_biases)
             # Words that came after training have none.
-            self.word_vectors = _frozen(F.pad(policy.word_vectors, (0, 0, 0, len(table) - policy.words)))
+            table = torch.cat([table, F.pad(policy.word_vectors, (0, 0, 0, len(table) - policy.words))], dim=1)
+        self.table = _frozen(table)
 
     def forward(self, vectors: Tensor, words: Tensor, weights: Tensor, summands: Tensor) -> Tensor:
         """Logits, float32 [n, k + 1]; the arguments are those of `runtime.head.Head`."""
-        # As products rather than as weighted sums: they never write a row a word.
-        weigh = weights[:, None, :]  # [n, 1, w]
-        logits = vectors @ self.a + (weigh @ self.table[words])[:, 0] + self.bias
+        # As a product rather than as a weighted sum: it never writes a row a word.
+        said = (weights[:, None, :] @ self.table[words]).squeeze(1)
+        logits = vectors @ self.a + said[:, : self.options] + self.bias
         if self.deep:
-            gist = (weigh @ self.word_vectors[words])[:, 0]
+            gist = said[:, self.options :]
             hidden = F.gelu(vectors @ self.up_query + self._read(gist) + self.up_bias)
             logits = logits + hidden @ self.b
         logits = logits + summands
@@ -96,21 +103,26 @@ class Folded(NamedTuple):
 
     Attributes:
         neighbours: What its index says of the training queries that are asked; None where none are.
+        alone: Whether the graph must be given one text at a time.
         files: The graph, and those queries.
     """
 
     neighbours: dict[str, Any] | None
+    alone: bool
     files: dict[str, bytes]
 
 
-def export_policy(policy: Policy, tools: Any, words: int, *, int8: bool) -> Folded:
+def export_policy(
+    policy: Policy, tools: Any, words: int, *, scales_on: Iterable[Mapping[str, NDArray[Any]]] | None
+) -> Folded:
     """A policy over these tools as files for the slim runtime.
 
     Args:
         policy: One of the shipped kinds.
         tools: Its tools.
         words: Size of the vocabulary.
-        int8: Whether the matrices become 8-bit; tables that are only looked up stay what they are.
+        scales_on: What the graph is asked in some examples, on which the scales of its 8-bit activations are found;
+            None for a graph in float32. Tables that are only looked up stay what they are.
 
     Raises:
         ExportRefused: If the policy is of another kind, or there are too many tools for one table.
@@ -145,11 +157,23 @@ def export_policy(policy: Policy, tools: Any, words: int, *, int8: bool) -> Fold
         sizes = {name: {0: "n"} for name in ("vectors", "logits")}
         sizes |= {"words": {0: "n", 1: "w"}, "weights": {0: "n", 1: "w"}, "summands": {0: "m"}}
         graph = trace(head, inputs, output="logits", sizes=sizes)
-    files = {GRAPH: as_int8(graph, operators=["MatMul"]) if int8 else graph}
+    graph = graph if scales_on is None else as_int8(graph, scales_on, operators=["MatMul"])
+    files, alone = {GRAPH: graph}, has_dynamic_scales(graph)
     if near is None:
-        return Folded(None, files)
+        return Folded(None, alone, files)
     files[neighbours.FILE] = save(_by_word(near))
-    return Folded({"names": list(near.names), "count": near.count}, files)
+    return Folded({"names": list(near.names), "count": near.count}, alone, files)
+
+
+def head_inputs(
+    vectorising: Packed, vocabulary: Vocabulary, texts: Sequence[str], options: int
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """What the head's graph is given for each of these texts, `options` being the tools and *none*."""
+    vectors = read_vectoriser(vectorising.entry, vectorising.files)(texts)
+    for row, text in enumerate(texts):
+        words, weights = one_row(vocabulary.rows([text]))
+        summands = np.zeros((1, options), dtype=np.float32)
+        yield {"vectors": vectors[row : row + 1], "words": words, "weights": weights, "summands": summands}
 
 
 def _on_cpu(policy: ToolSpacePolicy) -> ToolSpacePolicy:

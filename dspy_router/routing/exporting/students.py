@@ -8,13 +8,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from dspy_router.routing.encoders import Encoder
-from dspy_router.routing.exporting.encoders import ExportRefused, export_encoder
-from dspy_router.routing.exporting.head import export_policy
-from dspy_router.routing.policies import Policy
+from dspy_router.routing.exporting.encoders import ExportRefused
+from dspy_router.routing.exporting.parts import Separable, export_parts
 from dspy_router.routing.trust.guarantee import certify
 from dspy_router.routing.trust.seen import SeenTexts
-from dspy_router.routing.words import Vocabulary
 from dspy_router.runtime.decisions import check_queries, choose_all
 from dspy_router.runtime.exported import ExportedRouter
 from dspy_router.runtime.maps import softmax
@@ -23,17 +20,10 @@ from dspy_router.runtime.student import FOLDER, log_odds, read_student
 _CONFIDENCE = 0.95
 
 
-class Quick(Protocol):
+class Quick(Separable, Protocol):
     """What is asked of a student: any router will do."""
 
-    encoder: Encoder
-    policy: Policy
-    space: Any
-    vocabulary: Vocabulary
     seen: SeenTexts
-
-    @property
-    def tools(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -121,16 +111,10 @@ def put_in_front(student: Quick, router: ExportedRouter, texts: Sequence[str], a
     Raises:
         ExportRefused: If no bar can be certified, or the student is of a kind that cannot be exported.
     """
-    vectorising = export_encoder(student.encoder, int8=False)
-    folded = export_policy(student.policy, student.space, len(student.vocabulary), int8=False)
-    entry = {
-        "vectoriser": vectorising.entry,
-        "neighbours": folded.neighbours,
-        "vocabulary": student.vocabulary.to_dict(),
-        "bar": str(-np.inf),
-    }
-    files = {FOLDER + name: data for name, data in {**vectorising.files, **folded.files}.items()}
-    quick = read_student(entry, files, tools=router.tools, threads=1)
+    parts = export_parts(student, int8=router.precision == "int8")
+    entry = {**parts.entry, "bar": str(-np.inf)}
+    files = {FOLDER + name: data for name, data in parts.files.items()}
+    quick = read_student(entry, files, tools=router.tools)
     assert quick is not None
     seen = set(student.seen.among(texts))
     texts = [text for row, text in enumerate(texts) if row not in seen]
