@@ -118,7 +118,7 @@ class Vocabulary:
             offsets.append(len(indices))
             if len(set(document)) == len(document):  # no word twice, as in most queries
                 known = [word_id for word_id in map(ids.get, document) if word_id is not None]
-                row = [idf[word_id] for word_id in known]
+                row = list(map(idf.__getitem__, known))
                 squares = (len(document) - len(known)) * self.rarest**2
             else:
                 known, row, squares = self._weigh(Counter(document))
@@ -164,7 +164,7 @@ def split_words(text: str) -> tuple[str, ...]:
 
 def stems(text: str) -> list[str]:
     """The words of a text, lower-cased and without their commonest English endings, in order."""
-    return [_stem(word) for word in split_words(text)]
+    return list(map(_stem, split_words(text)))
 
 
 def content_words(text: str) -> list[str]:
@@ -178,7 +178,7 @@ def _distinct(words: Sequence[str]) -> list[str]:
 
 
 def _grams(words: Sequence[str]) -> list[str]:
-    return [*words, *(f"{first} {second}" for first, second in pairwise(words))]
+    return [*words, *map(" ".join, pairwise(words))]
 
 
 @lru_cache(maxsize=65_536)
