@@ -90,6 +90,14 @@ def test_a_tokenizer_that_looks_across_spaces_sees_the_whole_text(text):
     assert TokenReader(by_spaces().to_str(), WINDOW)([text]) == [whole(by_spaces(), text)]
 
 
+@pytest.mark.parametrize("splits", [None, pre_tokenizers.Punctuation()])
+def test_a_tokenizer_to_which_a_space_is_a_letter_sees_the_whole_text(splits):
+    tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1, "b": 2, "## ": 3, "##b": 4}, unk_token="[UNK]"))
+    if splits is not None:
+        tokenizer.pre_tokenizer = splits
+    assert TokenReader(tokenizer.to_str(), WINDOW)(["a b"]) == [whole(tokenizer, "a b")] == [[1, 3, 4]]
+
+
 def test_a_token_of_two_words_is_found():
     tokenizer = bert()
     tokenizer.add_tokens(["a b"])

@@ -22,6 +22,7 @@ _BY_WORD = {
     "pre_tokenizer": {"BertPreTokenizer", "Punctuation", "Whitespace", "WhitespaceSplit"},
     "post_processor": {"BertProcessing", "TemplateProcessing"},
 }
+_AT_SPACES = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}  # those of them that end a word there
 
 
 class KnownWords:
@@ -110,6 +111,8 @@ class TokenReader:
 def _takes_words(tokenizer: Mapping[str, Any]) -> bool:
     """Whether it makes of a text what it makes of the words between its spaces."""
     if any(" " in token["content"] for token in tokenizer.get("added_tokens") or ()):
+        return False
+    if not any(part.get("type") in _AT_SPACES for part in _steps(tokenizer.get("pre_tokenizer"))):
         return False
     return all(part.get("type") in known for name, known in _BY_WORD.items() for part in _steps(tokenizer.get(name)))
 

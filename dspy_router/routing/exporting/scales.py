@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dspy_router.runtime.sessions import open_session
 
-_PRODUCT, _ALONE = "DynamicQuantizeMatMul", "DynamicQuantizeLinear"
+_PRODUCT, _STEP = "DynamicQuantizeMatMul", "DynamicQuantizeLinear"
 _LEVELS = 255
 
 
@@ -35,15 +35,16 @@ def fix_scales(model: bytes, examples: Iterable[Mapping[str, NDArray[Any]]]) -> 
     A dynamic scale is found for all that a graph is given at once, so that what becomes of a text depends on the others
     of its batch, and each text has to go by itself. A fixed one (static quantisation by minimum and maximum; Jacob et
     al. 2018, "Quantization and training of neural networks for efficient integer-arithmetic-only inference") is the
-    same for all. What lies beyond the range is cut to it. Of MiniLM's activations a few texts tell the range: fitted on
-    five queries it is as near to float32 as a dynamic one, on other queries and in other languages too.
+    same for all. What lies beyond the range is cut to it. Of MiniLM's activations a few texts tell the range: the mean
+    cosine with the vectors of float32 is 0.992 on clinc150's validation part, fitted on 5 of its training queries or on
+    256, where dynamic scales have 0.993; on queries of other data 0.994, as there.
 
     Args:
         model: The graph, as ONNX Runtime optimised it.
         examples: Inputs of the graph, by name.
     """
     proto = onnx.load_model_from_string(model)
-    names = dict.fromkeys(node.input[0] for node in proto.graph.node if node.op_type in (_PRODUCT, _ALONE))
+    names = dict.fromkeys(node.input[0] for node in proto.graph.node if node.op_type in (_PRODUCT, _STEP))
     ranges = _find_ranges(proto, list(names), examples)
     quantised: dict[str, tuple[str, str, str]] = {}
     renamed: dict[str, str] = {}
@@ -51,7 +52,7 @@ def fix_scales(model: bytes, examples: Iterable[Mapping[str, NDArray[Any]]]) -> 
     for node in proto.graph.node:
         for position, name in enumerate(node.input):
             node.input[position] = renamed.get(name, name)
-        if node.op_type not in (_PRODUCT, _ALONE):
+        if node.op_type not in (_PRODUCT, _STEP):
             nodes.append(node)
             continue
         name = node.input[0]
@@ -59,7 +60,7 @@ def fix_scales(model: bytes, examples: Iterable[Mapping[str, NDArray[Any]]]) -> 
             quantised[name] = _add_scale(proto.graph, name, ranges[name])
             nodes.append(helper.make_node("QuantizeLinear", [name, *quantised[name][1:]], [quantised[name][0]]))
         integers, scale, zero = quantised[name]
-        if node.op_type == _ALONE:
+        if node.op_type == _STEP:
             renamed |= dict(zip(node.output, (integers, scale, zero), strict=True))
             continue
         weights, weight_scale, weight_zero, bias = [*node.input[1:], "", ""][:4]
